@@ -1,0 +1,1 @@
+"""What the papers share: objectives, functions, optimizers, metrics, training, reporting."""

@@ -1,0 +1,76 @@
+"""The command of every stage: ``python -m papers.<paper>.experiments NAME`` runs one experiment and writes its rows."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import shutil
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import common
+from common.reporting.rows import write_rows
+from common.reporting.timing import record_time
+from common.training.hashing import code_hash
+from common.training.rundir import RunDirectory
+
+# What may decide a number; reporting only reads the numbers.
+_COMMON = Path(common.__file__).parent
+_CODE = [_COMMON / "objective.py", _COMMON / "functions", _COMMON / "optimizers", _COMMON / "training"]
+
+
+def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | None = None) -> None:
+    """Run the experiment that the command line names and write ``papers/<paper>/results/<name>.csv``.
+
+    An experiment is a module ``papers.<paper>.experiments.<name>`` with ``run(params, cache) -> rows``: ``params`` is
+    its section of params.yaml and always has ``seed`` and ``replicates``; ``cache`` is a folder for what is finished,
+    so that a killed experiment goes on. Once the rows are written the cache is deleted.
+
+    Args:
+        args: the command line's words; None for those of this process.
+
+    Raises:
+        SystemExit: bad usage.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m papers.{paper}.experiments", description="Run one experiment.")
+    parser.add_argument("name", choices=names, help="the experiment, one a table or figure")
+    parser.add_argument("--fresh", type=int, metavar="SEED", help="another seed than the one in params.yaml")
+    parser.add_argument("--replicates", type=int, metavar="K", help="another number of replicates")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write the rows there; default: the paper's results")
+    options = parser.parse_args(args)
+    folder = Path("papers") / paper
+    params = read_params(folder / "params.yaml", options.name)
+    if options.fresh is not None:
+        params["seed"] = options.fresh
+    if options.replicates is not None:
+        params["replicates"] = min(options.replicates, params["replicates"])
+    experiment = import_module(f"papers.{paper}.experiments.{options.name}")
+    run = RunDirectory(paper, options.name, params, code_hash(*_CODE, folder))
+    cache = run.path / "tasks"
+    with run.lock():
+        if options.out is None:
+            with record_time(paper, options.name):
+                rows = experiment.run(params, cache)
+        else:
+            rows = experiment.run(params, cache)
+        write_rows((options.out or folder / "results") / f"{options.name}.csv", rows)
+        shutil.rmtree(cache, ignore_errors=True)
+
+
+def read_params(path: Path, section: str) -> dict[str, Any]:
+    """Return one section of a params.yaml.
+
+    Raises:
+        ValueError: no such section, or it lacks ``seed`` or ``replicates``.
+    """
+    params: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    if section not in params:
+        raise ValueError(f"{path} has no section {section!r}")
+    for key in ("seed", "replicates"):
+        if key not in params[section]:
+            raise ValueError(f"{path}: section {section!r} lacks {key!r}")
+    return copy.deepcopy(dict(params[section]))

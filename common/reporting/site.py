@@ -1,0 +1,124 @@
+"""The report as one self-contained page: no network, everything inline."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from common.reporting.figures import INK
+from common.reporting.stages import stages_of
+from common.reporting.tables import MARKS, STALE, interval, number, verdict_counts
+from common.reporting.verdicts import CELL_VERDICTS, CLAIM_VERDICTS, OUTCOMES
+
+if TYPE_CHECKING:
+    from common.reporting.build import PaperReport
+
+MAX_SVG_BYTES = 400_000
+MAX_PAGE_BYTES = 5_000_000
+
+
+def page(reports: Sequence[PaperReport], reports_dir: Path) -> str:
+    """Return the page for the given papers; times come from ``<reports_dir>/times``.
+
+    Raises:
+        ValueError: the page would exceed ``MAX_PAGE_BYTES``.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("common.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=number, exact=lambda value: "" if pd.isna(value) else repr(float(value)))
+    environment.globals.update(interval=interval, marks=MARKS)
+    html = environment.get_template("index.html").render(
+        papers=[_paper(report, reports_dir) for report in reports],
+        verdicts=list(dict.fromkeys([*CELL_VERDICTS, *CLAIM_VERDICTS])),
+        stale_note=STALE,
+        times=_times(reports_dir / "times"),
+        spotcheck=_json(reports_dir / "times" / "spotcheck.json"),
+    )
+    if len(html.encode()) > MAX_PAGE_BYTES:
+        raise ValueError(f"{reports_dir}/index.html would have {len(html) / 1e6:.1f} MB; make the figures smaller")
+    return html
+
+
+def _paper(report: PaperReport, reports_dir: Path) -> dict[str, Any]:
+    claims, cells = report.claims, report.cells
+    lines = {item: list(group.itertuples()) for item, group in cells.groupby("item", sort=False)}
+    compared = {claim: list(group.itertuples()) for claim, group in report.comparisons.groupby("claim", sort=False)}
+
+    def commands(entry: Any) -> list[str]:
+        return list(dict.fromkeys(stage.command for stage in stages_of(entry.results, report.stages)))
+
+    return {
+        "claims": claims,
+        "counts": verdict_counts(claims, cells),
+        "items": [
+            {
+                "item": item,
+                "cells": lines[item.id],
+                "notes": {row.label: row.note for row in item.rows},
+                "stale": item.id in report.stale,
+                "commands": commands(item),
+            }
+            for item in claims.items
+        ],
+        "in_words": [
+            {
+                "claim": claim,
+                "cell": lines[claim.id][0],
+                "comparisons": sorted(compared[claim.id], key=lambda line: -OUTCOMES.index(line.outcome)),
+                "stale": claim.id in report.stale,
+                "commands": commands(claim),
+            }
+            for claim in claims.claims
+        ],
+        "figures": [
+            {"figure": figure, "image": _inline(reports_dir / claims.paper, figure.id, f"{claims.paper}-{figure.id}")}
+            for figure in report.figures
+        ],
+    }
+
+
+def _inline(folder: Path, name: str, prefix: str) -> Markup:
+    """Return a figure as markup: the SVG itself with ids of its own, or the PNG where the SVG is large."""
+    svg, png = folder / f"{name}.svg", folder / f"{name}.png"
+    if svg.stat().st_size > MAX_SVG_BYTES and png.exists():
+        data = base64.b64encode(png.read_bytes()).decode()
+        return Markup('<img alt="" src="data:image/png;base64,{}">').format(data)
+    text = svg.read_text(encoding="utf-8")
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
+    text = re.sub(r'\bid="', f'id="{prefix}-', text)
+    text = re.sub(r'href="#', f'href="#{prefix}-', text)
+    text = text.replace("url(#", f"url(#{prefix}-").replace(INK, "currentColor")
+    # The width follows the page; the drawing's own size is the upper limit.
+    text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    text = re.sub(r'(<svg[^>]*?) width="([\d.]+)(\w*)"', r'\1 style="max-width: \g<2>\3"', text, count=1)
+    return Markup(text)
+
+
+def _times(folder: Path) -> list[dict[str, Any]]:
+    """Return the times of all stages, sorted by paper and stage."""
+    records = [_json(path) for path in sorted(folder.glob("*.*.json"))]
+    return [record for record in records if record is not None]
+
+
+def _json(path: Path) -> dict[str, Any] | None:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: not valid JSON: {error}") from error

@@ -1,0 +1,66 @@
+"""``python -m common.training.repair``: put right what a killed or first `dvc repro` can meet, and say what was done.
+
+DVC 3 rewrites its lock files in place, so a kill can leave ``.dvc/tmp/rwlock`` empty or a ``dvc.lock`` cut short; and
+it wants a git repository, which a source archive is not.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+
+def repair(root: Path) -> list[str]:
+    """Repair the DVC state below ``root``; return what was done, a line each."""
+    done = []
+    in_git = _git(root, "rev-parse", "--is-inside-work-tree")
+    local = root / ".dvc" / "config.local"
+    if not in_git and not local.exists():
+        local.write_text("[core]\n    no_scm = true\n", encoding="utf-8")
+        done.append("no git repository here: DVC runs without one")
+    rwlock = root / ".dvc" / "tmp" / "rwlock"
+    if rwlock.exists() and not _is_json(rwlock):
+        rwlock.unlink()
+        done.append(f"deleted {rwlock.relative_to(root)}, which a kill left unreadable")
+    for lock in [root / "dvc.lock", *sorted(root.glob("papers/*/dvc.lock"))]:
+        if lock.exists() and not _is_lock(lock):
+            name = lock.relative_to(root).as_posix()
+            if in_git and _git(root, "checkout", "--", name):
+                done.append(f"restored {name}, which a kill cut short, from git")
+            else:
+                lock.unlink()
+                done.append(f"deleted {name}, which a kill cut short; its stages run again")
+    return done
+
+
+def _git(root: Path, *words: str) -> bool:
+    try:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except ValueError:
+        return False
+
+
+def _is_lock(path: Path) -> bool:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return isinstance(content, dict) and all(
+            isinstance(stage, dict) and "cmd" in stage for stage in content["stages"].values()
+        )
+    except (yaml.YAMLError, KeyError, AttributeError, UnicodeDecodeError):
+        return False
+
+
+if __name__ == "__main__":
+    for line in repair(Path.cwd()):
+        print(line, file=sys.stderr)

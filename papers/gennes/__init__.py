@@ -1,0 +1,1 @@
+"""GENNES: a generative network as search distribution, trained by the objective's gradients (Faury et al., 2018)."""

@@ -1,0 +1,8 @@
+"""``python -m papers.gennes.experiments NAME``."""
+
+from common.experiments import experiment_command
+
+NAMES = ["tuning", "table1_gennes", "table1_peers", "centre", "alpha", "eq9", "figure2"]
+
+if __name__ == "__main__":
+    experiment_command("gennes", NAMES)

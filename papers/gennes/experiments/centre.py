@@ -1,0 +1,41 @@
+"""How much Table 1 owes to optima near the centre of the box: translations up to half of it (not in the paper)."""
+
+from __future__ import annotations
+
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from common.parallel import map_tasks
+from common.reporting.rows import Row
+from papers.gennes.experiments.peers import peer_rows
+from papers.gennes.experiments.training import regret_rows, train
+from papers.gennes.problems import HALF_WIDTHS
+
+
+def run(params: dict[str, Any], cache: Path) -> list[Row]:
+    """Run GENNES and the peers with the optimum at most ``share`` half-widths from the centre."""
+    tasks = list(product(["gennes", *params["methods"]], params["functions"], params["dims"], params["shares"]))
+    results = map_tasks(partial(_problem, params, cache), tasks, key=lambda task: "-".join(map(str, task)), cache=cache)
+    return [row for rows in results for row in rows]
+
+
+def _problem(params: dict[str, Any], cache: Path, task: tuple[str, str, int, float]) -> list[Row]:
+    method, name, dim, share = task
+    shift, budget, population = share * HALF_WIDTHS[name], params["budget"], params["population"]
+    experiment = f"centre c={share:g}"
+    if method == "gennes":
+        trained = train(
+            cache, budget, population, params["alpha"], function=name, dim=dim, folds=params["replicates"],
+            seed=params["seed"], shift=shift, lr=params["lr"][name], width=params["width"], depth=params["depth"],
+        )  # fmt: skip
+        return regret_rows(trained, population, budget, ["gennes"], experiment=experiment, problem=name, d=dim)
+    return [
+        row
+        for fold in range(params["replicates"])
+        for row in peer_rows(
+            method, params["methods"][method], name, dim, fold, seed=params["seed"], shift=shift, budget=budget,
+            start=population, experiment=experiment,
+        )
+    ]  # fmt: skip

@@ -1,0 +1,29 @@
+"""Table 1, the rows of GENNES: regret against evaluations on four functions in two dimensions."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from common.parallel import map_tasks
+from common.reporting.rows import Row
+from papers.gennes.experiments.training import regret_rows, train
+
+
+def run(params: dict[str, Any], cache: Path) -> list[Row]:
+    """Train one ensemble of folds a problem."""
+    tasks = [(name, dim) for name in params["functions"] for dim in params["dims"]]
+    results = map_tasks(partial(_problem, params, cache), tasks, key=lambda task: f"{task[0]}-{task[1]}", cache=cache)
+    return [row for rows in results for row in rows]
+
+
+def _problem(params: dict[str, Any], cache: Path, task: tuple[str, int]) -> list[Row]:
+    name, dim = task
+    budget, population = params["budget"], params["population"]
+    trained = train(
+        cache, budget, population, params["alpha"], function=name, dim=dim, folds=params["replicates"],
+        seed=params["seed"], shift=params["shift"], lr=params["lr"][name], width=params["width"],
+        depth=params["depth"], init=params["init"],
+    )  # fmt: skip
+    return regret_rows(trained, population, budget, ["gennes"], experiment="table1_gennes", problem=name, d=dim)

@@ -1,0 +1,45 @@
+"""Learning rates, one a function, chosen on seeds that no table uses."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from common.parallel import map_tasks
+from common.reporting.rows import Row
+from papers.gennes.experiments.training import regret_rows, train
+
+
+def run(params: dict[str, Any], cache: Path) -> list[Row]:
+    """Train every rate on every problem, folds and rates as one ensemble."""
+    tasks = [(name, dim) for name, dims in params["problems"].items() for dim in dims]
+    results = map_tasks(partial(_problem, params, cache), tasks, key=lambda task: f"{task[0]}-{task[1]}", cache=cache)
+    return [row for rows in results for row in rows]
+
+
+def _problem(params: dict[str, Any], cache: Path, task: tuple[str, int]) -> list[Row]:
+    name, dim = task
+    budget, population, rates = params["budget"], params["population"], params["lr"]
+    trained = train(
+        cache, budget, population, [params["alpha"]] * len(rates), function=name, dim=dim, folds=params["replicates"],
+        seed=params["seed"], shift=params["shift"], lr=rates, width=params["width"], depth=params["depth"],
+    )  # fmt: skip
+    methods = [f"lr={rate:g}" for rate in rates]
+    return regret_rows(trained, population, budget, methods, experiment="tuning", problem=name, d=dim)
+
+
+def best_rates(rows: pd.DataFrame) -> dict[str, float]:
+    """Return the learning rate of every function: the lowest geometric mean of the mean regrets.
+
+    The geometric mean is over both dimensions and the powers of ten among the evaluations, so that no checkpoint of
+    the table counts more than another, whatever its scale.
+    """
+    powers = rows[np.isclose(np.log10(rows["evaluations"]) % 1, 0)]
+    means = powers.groupby(["problem", "method", "d", "evaluations"])["value"].mean()
+    score = np.log(means).groupby(level=["problem", "method"]).mean()
+    best = score.groupby(level="problem").idxmin()
+    return {problem: float(method.removeprefix("lr=")) for problem, method in best.tolist()}

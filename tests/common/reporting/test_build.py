@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+
+import pandas as pd
+import pytest
+
+from common.reporting import site
+from common.reporting.__main__ import main
+from common.reporting.build import build
+from common.reporting.figures import regret_curves, save_figure
+from common.reporting.rows import read_rows
+from common.reporting.timing import record_time
+
+
+@pytest.fixture
+def reports(root):
+    rows = read_rows(root / "papers/toy/results/table1.csv")
+    for name in ("figure1", "figure2"):
+        save_figure(regret_curves(rows), root / "reports" / "toy" / name)
+    return root / "reports"
+
+
+def contents(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+class Page(HTMLParser):
+    """Collects what a browser would load, all ids, and whether the tags are balanced."""
+
+    void = frozenset(["meta", "link", "input", "img", "br", "hr"])
+
+    def __init__(self, text):
+        super().__init__()
+        self.loads, self.ids, self.open = [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.loads += [value for key, value in attributes.items() if key in {"src", "href", "xlink:href", "action"}]
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+        if tag not in self.void:
+            self.open.pop()
+
+
+def test_the_page_loads_nothing_and_its_ids_are_unique(root, reports):
+    build(root / "papers", reports)
+    text = (reports / "index.html").read_text()
+    page = Page(text)
+    assert page.open == []
+    assert "://" not in text
+    assert "@import" not in text
+    assert all(load.startswith(("#", "data:")) for load in page.loads)
+    assert len(page.ids) == len(set(page.ids))
+    referred = {load[1:] for load in page.loads if load.startswith("#")} | set(re.findall(r"url\(#([^)]+)\)", text))
+    assert referred <= set(page.ids)
+    assert "A toy paper with &lt;angle&gt; &amp; ampersand" in text
+    assert text.count("<svg") == 2
+    assert "python -m papers.toy.experiments table1" in text
+
+
+def test_a_large_svg_is_shown_as_png(root, reports, monkeypatch):
+    monkeypatch.setattr(site, "MAX_SVG_BYTES", 100)
+    build(root / "papers", reports)
+    text = (reports / "index.html").read_text()
+    assert "<svg" not in text
+    assert text.count("data:image/png;base64,") == 2
+
+
+def test_a_page_that_grew_too_large_is_refused(root, reports, monkeypatch):
+    monkeypatch.setattr(site, "MAX_PAGE_BYTES", 10_000)
+    with pytest.raises(ValueError, match="make the figures smaller"):
+        build(root / "papers", reports)
+
+
+def test_equal_inputs_give_equal_bytes_and_times_enter_only_the_page(root, reports):
+    build(root / "papers", reports)
+    first = contents(reports)
+    build(root / "papers", reports)
+    assert contents(reports) == first
+    with record_time("toy", "table1", reports):
+        pass
+    build(root / "papers", reports)
+    changed = {path.as_posix() for path, data in contents(reports).items() if first.get(path) != data}
+    assert changed == {"index.html", "times/toy.table1.json"}
+
+
+def test_the_files_agree_with_the_cells(root, reports):
+    cells = build(root / "papers", reports)
+    written = pd.read_csv(reports / "cells.csv")
+    assert written["ours"].tolist() == pytest.approx(cells["ours"].tolist(), rel=1e-9, nan_ok=True)
+    wide = pd.read_csv(reports / "toy/table1.csv")
+    assert wide["row"].tolist() == ["Bowl d=10, ours", "Bowl d=10, peer"]
+    assert wide["1e3 ours"].tolist() == pytest.approx(cells["ours"].iloc[[1, 3]].tolist())
+    assert json.loads((reports / "metrics.json").read_text()) == {
+        "toy": {"numbers": {"reproduced": 2, "worse": 1, "unreported": 1, "not run": 1}, "claims": {"holds": 1}}
+    }
+    markdown = (reports / "toy/table1.md").read_text()
+    assert re.search(r"\| Bowl d=10, ours \| 1 → [\d.]+ \[[\d.]+, [\d.]+\] ✓ \|", markdown)
+    assert "- Bowl d=10, peer: copy error" in markdown
+    readme = (reports / "README.md").read_text()
+    assert "| Ours beats the peer. | 2 of 2 | ✓ holds |" in readme
+    assert "(toy/figure1.svg)" in readme
+    assert len(pd.read_csv(reports / "toy/comparisons.csv")) == 2
+
+
+def test_stages_that_did_not_run_here_are_marked(root, reports):
+    before = build(root / "papers", reports)
+    assert "Not re-run here" not in (reports / "index.html").read_text()
+    after = build(root / "papers", reports, stale=["toy.table1"])
+    pd.testing.assert_frame_equal(before, after)
+    assert (reports / "index.html").read_text().count("Not re-run here") == 2
+    assert "Not re-run here" in (reports / "toy/table1.md").read_text()
+    assert "Not re-run here" not in (reports / "toy/table2.md").read_text()
+    with pytest.raises(ValueError, match="no stage is called 'tabel1'"):
+        build(root / "papers", reports, stale=["tabel1"])
+
+
+def test_a_paper_without_any_results_is_reported_as_not_run(root):
+    (root / "papers/toy/results/table1.csv").unlink()
+    cells = build(root / "papers", root / "reports")
+    assert set(cells["verdict"]) == {"not run"}
+
+
+def test_the_command_line(root, capsys):
+    options = ["--papers-dir", str(root / "papers"), "--reports-dir", str(root / "reports")]
+    assert main(["build", *options]) == 0
+    assert "2 reproduced" in capsys.readouterr().out
+    (root / "papers/toy/results/table1.csv").write_text("nonsense\n1\n")
+    assert main(["build", *options]) == 2
+    assert "table1.csv: column 'experiment' is missing" in capsys.readouterr().err
+    assert main(["build", "--papers-dir", str(root / "nowhere")]) == 2
+
+
+def test_times_hold_the_machine_and_are_written_only_on_success(tmp_path):
+    with record_time("toy", "good", tmp_path):
+        sum(range(10**5))
+    record = json.loads((tmp_path / "times/toy.good.json").read_text())
+    assert record["seconds"] >= 0
+    assert record["peak_rss_mb"] > 1
+    assert record["machine"]["cores"] >= 1
+    with pytest.raises(KeyError), record_time("toy", "bad", tmp_path):
+        raise KeyError
+    assert not (tmp_path / "times/toy.bad.json").exists()
+
+
+def test_the_page_says_what_the_spot_check_found(root, reports):
+    (reports / "times").mkdir()
+    found = {"seed": 7, "replicates": 2, "tested": 6, "failed": ["a cell"], "not_rerun": ["toy.circuit"]}
+    (reports / "times/spotcheck.json").write_text(json.dumps(found))
+    build(root / "papers", reports)
+    text = " ".join((reports / "index.html").read_text().split())
+    assert "6 cells tested on fresh keys (seed 7, 2 replicates), 1 differ." in text
+    assert "<code>toy.circuit</code> was not re-run here" in text

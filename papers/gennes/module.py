@@ -14,8 +14,6 @@ from papers.gennes.adam import EnsembleAdam
 from papers.gennes.model import UNIFORM_STD, GeneratorEnsemble, pathwise_loss, to_box
 from papers.gennes.problems import benchmark_problem, fold_seeds
 
-LOG_EVERY = 10  # iterations between two points in TensorBoard
-
 
 class GennesModule(LightningModule):
     """Algorithm 1 on ``folds`` translations of one function, for one or several settings at once.
@@ -125,7 +123,9 @@ class GennesModule(LightningModule):
         if self.global_step in self.record:
             self.populations[self.global_step] = points.clone()
         self._trace.append(self.best_value.clone())
-        if self.loggers and self.global_step % LOG_EVERY == 0:  # a log call costs a tenth of a step
+        # Only when Lightning writes them, for a log call costs a tenth of a step.
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if self.loggers and (self.global_step + 1) % every == 0:
             self.log("regret/best", (self.best_value - self.problem.optimal_value).mean())
             self.log("regret/population", (values - self.problem.optimal_value).mean())
             half_width = (self.problem.bounds[1] - self.problem.bounds[0]) / 2

@@ -1,0 +1,12 @@
+"""``python -m benchmarks`` in the root of the repository; ``--list`` says what there is."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmarks import ensemble, imports, minimize, pipeline, table1
+from benchmarks.runner import main
+
+if __name__ == "__main__":
+    subjects = (ensemble, table1, minimize, pipeline, imports)
+    sys.exit(main([benchmark for subject in subjects for benchmark in subject.BENCHMARKS]))

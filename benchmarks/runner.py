@@ -1,0 +1,137 @@
+"""What all benchmarks share: contenders timed in turns, ratios held against floors, the table and the record."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from common.reporting.files import write_text
+from common.reporting.timing import machine
+
+RECORD = Path("reports") / "times" / "benchmarks.json"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a benchmark found: one ratio a repetition, more is better; and the medians behind it, by name with unit."""
+
+    ratios: Sequence[float]
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """A ratio that must not fall below its floor.
+
+    Args:
+        name: for ``--only``.
+        compares: numerator and denominator in words.
+        floor: the least median that passes.
+        measure: does the work; may raise `NotMeasured` or `Skipped`.
+    """
+
+    name: str
+    compares: str
+    floor: float
+    measure: Callable[[], Measurement]
+
+
+class NotMeasured(Exception):
+    """The ratio could not be measured, which misses the floor; the message says why."""
+
+
+class Skipped(Exception):
+    """There is nothing to measure here, which misses nothing; the message says why."""
+
+
+def in_turns(contenders: Mapping[str, Callable[[], object]], repetitions: int) -> dict[str, list[float]]:
+    """Return the seconds that each contender takes, one a repetition; a first run of each does not count.
+
+    They take turns and the order is reversed every time, so that a drift of the machine's speed meets all alike.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    for run in contenders.values():
+        run()
+    order = list(contenders.items())
+    for _ in range(repetitions):
+        for name, run in order:
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+        order.reverse()
+    return seconds
+
+
+def main(benchmarks: Sequence[Benchmark], args: Sequence[str] | None = None) -> int:
+    """Run the benchmarks that the command line names, print a table, and write ``reports/times/benchmarks.json``.
+
+    Args:
+        args: the command line's words; None for those of this process.
+
+    Returns:
+        The exit status: 1 where a floor is missed, else 0.
+
+    Raises:
+        SystemExit: bad usage.
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Speed and memory against floors.")
+    names = [benchmark.name for benchmark in benchmarks]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", default=names, help="run just these")
+    parser.add_argument("--list", action="store_true", help="say what there is, and run nothing")
+    options = parser.parse_args(args)
+    width = max(map(len, names))
+    if options.list:
+        for benchmark in benchmarks:
+            print(f"{benchmark.name:{width}}  {benchmark.floor:5.2f}  {benchmark.compares}")
+        return 0
+    torch.set_num_threads(1)
+    start = time.perf_counter()
+    print(f"{'benchmark':{width}}  ratio    min-max     floor  result   numerator / denominator: medians")
+    records = []
+    for benchmark in benchmarks:
+        if benchmark.name in options.only:
+            records.append(_record(benchmark))
+            print(_line(records[-1], width), flush=True)
+    record = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "seconds": round(time.perf_counter() - start, 1),
+        "machine": machine(),
+        "benchmarks": records,
+    }
+    write_text(RECORD, json.dumps(record, indent=2) + "\n")
+    missed = [record["name"] for record in records if record["result"] == "MISSED"]
+    print(f"below the floor: {', '.join(missed)}" if missed else "no floor is missed")
+    return 1 if missed else 0
+
+
+def _record(benchmark: Benchmark) -> dict[str, Any]:
+    record: dict[str, Any] = {"name": benchmark.name, "compares": benchmark.compares, "floor": benchmark.floor}
+    try:
+        measurement = benchmark.measure()
+    except (NotMeasured, Skipped) as reason:
+        return record | {"result": "skipped" if isinstance(reason, Skipped) else "MISSED", "reason": str(reason)}
+    ratio = median(measurement.ratios)
+    return record | {
+        "result": "pass" if ratio >= benchmark.floor else "MISSED",
+        "ratio": ratio,
+        "ratios": list(measurement.ratios),
+        "figures": dict(measurement.figures),
+    }
+
+
+def _line(record: Mapping[str, Any], width: int) -> str:
+    if "ratio" in record:
+        numbers = f"{record['ratio']:5.2f}  {min(record['ratios']):5.2f}-{max(record['ratios']):<5.2f}"
+        why = ", ".join(f"{name} {value:.4g}" for name, value in record["figures"].items())
+    else:
+        numbers, why = f"{'-':>5}  {'-':^11}", record["reason"]
+    return f"{record['name']:{width}}  {numbers}  {record['floor']:5.2f}  {record['result']:7}  {record['compares']}: {why}"

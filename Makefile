@@ -5,7 +5,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: repro repro-force test bench check-results setup report repair help
+.DEFAULT_GOAL := help
+.PHONY: repro repro-force test bench check-results setup repair help
 
 help:
 	@echo "make repro          bring every result up to date, check it on fresh seeds, build the report"
@@ -26,30 +27,30 @@ setup: $(STAMP)
 # What a killed `dvc repro` can leave behind: a lock that names a dead process, a truncated lock file; and DVC wants a
 # repository even in a source archive.
 repair: setup
-	@$(BIN)/python -m common.training.repair
+	python -m common.training.repair
 
+# The report is built whatever failed before it: it says what was not run here.
 repro: repair
-	$(BIN)/dvc repro --keep-going
-	$(BIN)/python -m common.reporting spotcheck
-	$(BIN)/dvc repro --quiet report
-	@echo "the report: $(CURDIR)/reports/index.html"
+	@status=0; \
+	dvc repro --keep-going || status=1; \
+	python -m common.reporting spotcheck || status=1; \
+	python -m common.reporting build || status=1; \
+	echo "the report: $(CURDIR)/reports/index.html"; \
+	exit $$status
 
 repro-force: repair
-	$(BIN)/dvc repro --force --keep-going
+	dvc repro --force --keep-going
 	$(MAKE) repro
 
-report: repair
-	$(BIN)/dvc repro report
-
 test: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+	OMP_NUM_THREADS=1 python -m pytest -n 2
 
 bench: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks
+	OMP_NUM_THREADS=1 python -m benchmarks
 
 check-results: repair
-	$(BIN)/python -m common.reporting check
+	python -m common.reporting check

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import copy
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from typing import Any
 import yaml
 
 import common
-from common.reporting.rows import write_rows
+from common.parallel import map_tasks
+from common.reporting.rows import Row, write_rows
 from common.reporting.timing import record_time
 from common.training.hashing import code_hash
 from common.training.rundir import RunDirectory
@@ -59,6 +61,20 @@ def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | N
             rows = experiment.run(params, cache)
         write_rows((options.out or folder / "results") / f"{options.name}.csv", rows)
         shutil.rmtree(cache, ignore_errors=True)
+
+
+def map_rows(
+    function: Callable[[dict[str, Any], Path, Any], list[Row]],
+    params: dict[str, Any],
+    cache: Path,
+    tasks: Sequence[tuple[object, ...]],
+) -> list[Row]:
+    """Return the rows of ``function(params, cache, task)`` for all tasks, in several processes, in order.
+
+    A task is a tuple of words and numbers, which also name it; ``cache`` keeps the rows of each that is finished.
+    """
+    rows = map_tasks(partial(function, params, cache), tasks, key=lambda task: "-".join(map(str, task)), cache=cache)
+    return [row for part in rows for row in part]
 
 
 def read_params(path: Path, section: str) -> dict[str, Any]:

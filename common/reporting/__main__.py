@@ -1,4 +1,4 @@
-"""Command line: ``python -m common.reporting build | compare | spotcheck``."""
+"""Command line: ``python -m common.reporting build | compare | spotcheck | check``."""
 
 from __future__ import annotations
 
@@ -51,6 +51,10 @@ def _parser() -> argparse.ArgumentParser:
     spotcheck.add_argument("--seed", type=int, help="seed of the fresh keys (default: from the clock)")
     spotcheck.add_argument("--replicates", type=int, default=2, help="fresh replicates (default: %(default)s)")
     spotcheck.set_defaults(run=_spotcheck)
+
+    text = "are the committed results what the code makes? (dvc status, and the report rebuilt)"
+    check = commands.add_parser("check", parents=[folders], help=text, description=text)
+    check.set_defaults(run=_check)
     return parser
 
 
@@ -84,6 +88,14 @@ def _spotcheck(options: argparse.Namespace) -> int:
     )
     print(result.summary())
     return DIFFERENT if result.failed else SAME
+
+
+def _check(options: argparse.Namespace) -> int:
+    from common.reporting.check import check
+
+    problems = check(options.papers_dir, options.reports_dir)
+    print("\n".join(problems) if problems else "the committed results are what the code makes")
+    return DIFFERENT if problems else SAME
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from common.functions import SyntheticFunction
+from common.functions.transforms import Function
 from common.reporting.figures import method_style, regret_curves, save_figure, style
 from common.reporting.rows import read_rows
 from papers.gennes.problems import benchmark_problem
@@ -53,7 +53,7 @@ def figure2(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def population_figure(function: SyntheticFunction, points: Tensor, best: Tensor) -> Figure:
+def population_figure(function: Function, points: Tensor, best: Tensor) -> Figure:
     """Draw a population (``N x d``) and the best point (``d``) over contours, in the first two variables."""
     with style():
         figure = Figure(figsize=(4, 4), layout="constrained", facecolor="white")
@@ -85,7 +85,7 @@ def eq9_figure(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def _contours(axis: Axes, function: SyntheticFunction, anchor: Tensor | None = None) -> None:
+def _contours(axis: Axes, function: Function, anchor: Tensor | None = None) -> None:
     """Draw log-spaced contours in the first two variables; the others are those of ``anchor``."""
     lower, upper = function.bounds[:, :2]
     unit = torch.linspace(0, 1, 121, dtype=torch.float64)

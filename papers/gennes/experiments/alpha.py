@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from common.parallel import map_tasks
+from common.experiments import map_rows
 from common.reporting.rows import Row
 from papers.gennes.experiments.training import regret_rows, train
 
@@ -14,8 +13,7 @@ from papers.gennes.experiments.training import regret_rows, train
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
     """Train every rate on every problem, folds and rates as one ensemble."""
     tasks = [(name, dim) for name, dims in params["problems"].items() for dim in dims]
-    results = map_tasks(partial(_problem, params, cache), tasks, key=lambda task: f"{task[0]}-{task[1]}", cache=cache)
-    return [row for rows in results for row in rows]
+    return map_rows(_problem, params, cache, tasks)
 
 
 def _problem(params: dict[str, Any], cache: Path, task: tuple[str, int]) -> list[Row]:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from common.parallel import map_tasks
+from common.experiments import map_rows
 from common.reporting.rows import Row
 from papers.gennes.experiments.peers import peer_rows
 from papers.gennes.experiments.training import regret_rows, train
@@ -17,8 +16,7 @@ from papers.gennes.problems import HALF_WIDTHS
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
     """Run GENNES and the peers with the optimum at most ``share`` half-widths from the centre."""
     tasks = list(product(["gennes", *params["methods"]], params["functions"], params["dims"], params["shares"]))
-    results = map_tasks(partial(_problem, params, cache), tasks, key=lambda task: "-".join(map(str, task)), cache=cache)
-    return [row for rows in results for row in rows]
+    return map_rows(_problem, params, cache, tasks)
 
 
 def _problem(params: dict[str, Any], cache: Path, task: tuple[str, str, int, float]) -> list[Row]:

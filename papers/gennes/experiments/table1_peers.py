@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
 
-from common.parallel import map_tasks
+from common.experiments import map_rows
 from common.reporting.rows import Row
 from papers.gennes.experiments.peers import peer_rows
 
@@ -15,11 +14,10 @@ from papers.gennes.experiments.peers import peer_rows
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
     """Run every method on every fold of every problem."""
     tasks = list(product(params["methods"], params["functions"], params["dims"], range(params["replicates"])))
-    results = map_tasks(partial(_fold, params), tasks, key=lambda task: "-".join(map(str, task)), cache=cache)
-    return [row for rows in results for row in rows]
+    return map_rows(_fold, params, cache, tasks)
 
 
-def _fold(params: dict[str, Any], task: tuple[str, str, int, int]) -> list[Row]:
+def _fold(params: dict[str, Any], cache: Path, task: tuple[str, str, int, int]) -> list[Row]:
     method, name, dim, fold = task
     return peer_rows(
         method, params["methods"][method], name, dim, fold, seed=params["seed"], shift=params["shift"],

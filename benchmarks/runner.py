@@ -95,7 +95,7 @@ def main(benchmarks: Sequence[Benchmark], args: Sequence[str] | None = None) -> 
         return 0
     torch.set_num_threads(1)
     start = time.perf_counter()
-    print(f"{'benchmark':{width}}  ratio    min-max     floor  result   numerator / denominator: medians")
+    print(f"{'benchmark':{width}}  ratio    min-max    floor  result   numerator / denominator: medians")
     records = []
     for benchmark in benchmarks:
         if benchmark.name in options.only:
@@ -134,4 +134,5 @@ def _line(record: Mapping[str, Any], width: int) -> str:
         why = ", ".join(f"{name} {value:.4g}" for name, value in record["figures"].items())
     else:
         numbers, why = f"{'-':>5}  {'-':^11}", record["reason"]
-    return f"{record['name']:{width}}  {numbers}  {record['floor']:5.2f}  {record['result']:7}  {record['compares']}: {why}"
+    verdict = f"{record['floor']:5.2f}  {record['result']:7}"
+    return f"{record['name']:{width}}  {numbers}  {verdict}  {record['compares']}: {why}"

@@ -55,7 +55,7 @@ def whole_table_time() -> Measurement:
 
 
 def whole_table_memory() -> Measurement:
-    """Read the memory of the largest process; a worker on each of two cores and their parent need at most thrice that."""
+    """Read the memory of the largest process; two workers and their parent need at most three times that."""
     megabytes = (CORES + 1) * max(record["peak_rss_mb"] for record in _records())
     return Measurement([TABLE_MB / megabytes], {"all processes (MB)": megabytes})
 
@@ -63,7 +63,7 @@ def whole_table_memory() -> Measurement:
 def _records() -> list[dict[str, Any]]:
     paths = [Path("reports") / "times" / f"gennes.{stage}.json" for stage in STAGES]
     if absent := [str(path) for path in paths if not path.exists()]:
-        raise Skipped(f"no {' and no '.join(absent)}; the pipeline writes it")
+        raise Skipped(f"the pipeline has not written {' and '.join(absent)}")
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import joblib
+from joblib.externals.loky import get_reusable_executor
 
 from common.training.atomic import atomic_write
 
@@ -64,6 +65,8 @@ def map_tasks(
             results[name] = content
             if error is not None:
                 failures.append((name, error))
+    if workers > 1 and backend == "loky":
+        get_reusable_executor().shutdown()  # else idle workers keep their memory, and their CPU time is not ours yet
     if failures:
         name, error = failures[0]
         others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""

@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from scipy.optimize import OptimizeResult
 from torch import Tensor
 
@@ -35,7 +34,6 @@ def minimize(
 ) -> OptimizeResult:
     """Search the box for the global minimum of ``fun`` with at most ``budget`` evaluations.
 
-    >>> import torch
     >>> result = minimize(lambda X: ((X - 0.5) ** 2).sum(1), [[-1, -1], [1, 1]], method="lbfgs", budget=50, rng=0)
     >>> [round(float(x), 4) for x in result.x]
     [0.5, 0.5]
@@ -67,8 +65,7 @@ def minimize(
             fun, bounds, dim=dim, jac=jac, vectorized=vectorized, scalarize=scalarize, gradient_cost=gradient_cost
         )
     if isinstance(method, str):
-        name = choose_method(objective, budget) if method == "auto" else method
-        optimizer = get_optimizer(name)(**options)
+        optimizer, name = get_optimizer(method)(**options), method
     else:
         optimizer, name = method, type(method).__name__
         if options:
@@ -84,25 +81,3 @@ def minimize(
         without = ", ".join(gradient_free_methods())
         error.args = (f"method {name!r} needs gradients: {error}. Methods that work without: {without}",)
         raise
-
-
-def choose_method(objective: Objective, budget: int) -> str:
-    """Return the method that "auto" stands for: what Table 1 of GENNES, measured, says is best at this budget.
-
-    One uncounted look at the function, in the middle of the box, tells whether autograd sees a gradient.
-    """
-    if objective.jac is None and not _differentiable(objective):
-        return "cmaes"
-    # Repeated L-BFGS leads up to some thousand evaluations, the generator's exploration pays off beyond.
-    return "lbfgs" if budget < 5_000 else "gennes"
-
-
-def _differentiable(objective: Objective) -> bool:
-    if not objective.vectorized:
-        return False
-    X = objective.bounds.mean(0, keepdim=True).to(objective.dtype).requires_grad_()
-    try:
-        y = objective.fun(X)
-        return bool(torch.is_tensor(y) and y.requires_grad)
-    except Exception:  # the run itself will say what is wrong, and count it
-        return False

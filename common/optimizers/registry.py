@@ -28,7 +28,7 @@ def get_optimizer(name: str) -> type[Optimizer]:
         TypeError: what the entry point names is no `Optimizer`.
     """
     if name not in _entries():
-        raise ValueError(f"no method named {name!r}; there are: auto, {', '.join(methods())}")
+        raise ValueError(f"no method named {name!r}; there are: {', '.join(methods())}")
     cls = _entries()[name].load()
     if not (isinstance(cls, type) and issubclass(cls, Optimizer)):
         raise TypeError(f"entry point {name!r} of group {GROUP!r} is no Optimizer: {cls!r}")

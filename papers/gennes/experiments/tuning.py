@@ -12,6 +12,8 @@ from common.experiments import map_rows
 from common.reporting.rows import Row
 from papers.gennes.experiments.training import regret_rows, train
 
+SOLVED = 1e-10  # lower regrets do not count as better
+
 
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
     """Train every rate on every problem, folds and rates as one ensemble."""
@@ -38,6 +40,6 @@ def best_rates(rows: pd.DataFrame) -> dict[str, float]:
     """
     powers = rows[np.isclose(np.log10(rows["evaluations"]) % 1, 0)]
     means = powers.groupby(["problem", "method", "d", "evaluations"])["value"].mean()
-    score = np.log(means).groupby(level=["problem", "method"]).mean()
+    score = np.log(means.clip(lower=SOLVED)).groupby(level=["problem", "method"]).mean()
     best = score.groupby(level="problem").idxmin()
     return {problem: float(method.removeprefix("lr=")) for problem, method in best.tolist()}

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from benchmarks.runner import RECORD, Benchmark, Measurement, NotMeasured, Skipped, in_turns, main
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    threads = torch.get_num_threads()
+    monkeypatch.chdir(tmp_path)
+    yield
+    torch.set_num_threads(threads)
+
+
+def found(name, *ratios, floor=1.5):
+    return Benchmark(name, "slow / fast", floor, lambda: Measurement(ratios, {"slow (s)": 3.0, "fast (s)": 1.5}))
+
+
+def failing(name, error):
+    def measure():
+        raise error
+
+    return Benchmark(name, "slow / fast", 1.5, measure)
+
+
+def test_the_median_decides_and_all_is_printed_and_recorded(capsys):
+    benchmarks = [found("above", 1.0, 2.0, 9.0), found("at", 1.5), found("below", 1.0, 1.4, 9.0)]
+    assert main(benchmarks, []) == 1
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[1].split()[:5] == ["above", "2.00", "1.00-9.00", "1.50", "pass"]
+    assert printed[1].endswith("slow / fast: slow (s) 3, fast (s) 1.5")
+    assert [line.split()[4] for line in printed[1:4]] == ["pass", "pass", "MISSED"]
+    assert printed[-1] == "below the floor: below"
+    record = json.loads(RECORD.read_text())
+    assert [entry["result"] for entry in record["benchmarks"]] == ["pass", "pass", "MISSED"]
+    assert record["benchmarks"][0]["ratio"] == 2.0
+    assert record["benchmarks"][0]["ratios"] == [1.0, 2.0, 9.0]
+    assert record["machine"]["threads"] == 1
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "status"),
+    [
+        (found("x", 1.5), 0),
+        (found("x", 1.499), 1),
+        (found("x", float("nan")), 1),
+        (failing("x", NotMeasured("no dvc")), 1),
+        (failing("x", Skipped("no record")), 0),
+    ],
+)
+def test_the_exit_status_tells_whether_a_floor_is_missed(benchmark, status):
+    assert main([benchmark], []) == status
+
+
+def test_why_nothing_was_measured_is_printed_and_recorded(capsys):
+    main([failing("a", NotMeasured("no dvc")), failing("b", Skipped("no record"))], [])
+    printed = capsys.readouterr().out
+    assert "MISSED   slow / fast: no dvc" in printed
+    assert "skipped  slow / fast: no record" in printed
+    reasons = [entry["reason"] for entry in json.loads(RECORD.read_text())["benchmarks"]]
+    assert reasons == ["no dvc", "no record"]
+
+
+def test_only_runs_what_it_names():
+    benchmarks = [found("good", 2.0), found("bad", 1.0)]
+    assert main(benchmarks, ["--only", "good"]) == 0
+    assert main(benchmarks, ["--only", "bad", "good"]) == 1
+    with pytest.raises(SystemExit, match="2"):
+        main(benchmarks, ["--only", "unknown"])
+
+
+def test_list_measures_nothing(capsys):
+    assert main([failing("a", RuntimeError("measured"))], ["--list"]) == 0
+    assert capsys.readouterr().out.split() == ["a", "1.50", "slow", "/", "fast"]
+    assert not RECORD.exists()
+
+
+def test_contenders_take_turns_in_both_orders_after_a_first_run():
+    calls = []
+    seconds = in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3)
+    assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
+    assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import time
+import tomllib
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+from import_closure import import_closure
+from smoke_clone import ROOT, SmokeClone
+
+from common.reporting.claims import load_claims
+from common.reporting.rows import read_rows
+from papers.gennes.experiments.tuning import best_rates
+
+TABLE1 = "papers/gennes/dvc.yaml:table1_gennes"
+
+# What carries an experiment's rows without deciding them.
+CARRIES_ROWS = {
+    "common/experiments.py",
+    "common/optimizers/registry.py",
+    "common/reporting/rows.py",
+    "common/training/hashing.py",
+    "common/training/rundir.py",
+    "common/training/trainer.py",
+}
+CARRIES_FILES = {"common/reporting/files.py"}
+
+
+def pipelines():
+    """Return paper -> its dvc.yaml's stages."""
+    paths = sorted(ROOT.glob("papers/*/dvc.yaml"))
+    return {path.parent.name: yaml.safe_load(path.read_text())["stages"] for path in paths}
+
+
+def params_of(paper):
+    return yaml.safe_load((ROOT / "papers" / paper / "params.yaml").read_text())
+
+
+def words(stage):
+    """Return the words of a stage's command after ``python -m``."""
+    python, dash_m, *rest = shlex.split(stage["cmd"])
+    assert (python, dash_m) == ("python", "-m")
+    return rest
+
+
+def is_experiment(paper, stage):
+    return words(stage)[0] == f"papers.{paper}.experiments"
+
+
+STAGES = [(paper, name, stage) for paper, stages in pipelines().items() for name, stage in stages.items()]
+EXPERIMENTS = [pytest.param(paper, name, id=name) for paper, name, stage in STAGES if is_experiment(paper, stage)]
+REPORT = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["report"]
+OTHERS = [
+    *(
+        pytest.param(words(stage)[0], stage, id=name)
+        for paper, name, stage in STAGES
+        if not is_experiment(paper, stage)
+    ),
+    pytest.param("common.reporting.build", REPORT, id="report"),
+]
+
+
+@pytest.mark.filterwarnings("ignore:_NoneStep.value")  # DVC's use of pygtrie
+def test_every_stage_is_an_ancestor_of_the_report():
+    import networkx
+    from dvc.repo import Repo
+
+    with Repo(ROOT) as repo:
+        graph = repo.index.graph
+        (report,) = (stage for stage in graph if stage.addressing == "report")
+        assert networkx.descendants(graph, report) == set(graph) - {report}
+        assert len(graph) == len(STAGES) + 1
+
+
+@pytest.mark.parametrize(("paper", "name"), EXPERIMENTS)
+def test_an_experiment_depends_on_the_files_that_determine_its_rows(paper, name):
+    stage = pipelines()[paper][name]
+    assert words(stage) == [f"papers.{paper}.experiments", name]
+    files = import_closure(f"papers.{paper}.experiments.{name}", CARRIES_ROWS)
+    entry_points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["global_optimizers"]
+    for method in params_of(paper)[name].get("methods", {}):
+        files |= import_closure(entry_points[method].split(":")[0], CARRIES_ROWS)
+    assert sorted(stage["deps"]) == sorted(files)
+    assert stage["params"] == [{f"papers/{paper}/params.yaml": [name]}]
+    assert stage["outs"] == [{f"papers/{paper}/results/{name}.csv": {"cache": False}}]
+
+
+@pytest.mark.parametrize(("module", "stage"), OTHERS)
+def test_figures_and_report_depend_on_their_code(module, stage):
+    code = [dep for dep in stage["deps"] if dep.endswith(".py")]
+    assert sorted(code) == sorted(import_closure(module, CARRIES_FILES))
+
+
+@pytest.mark.parametrize("section", ["table1_gennes", "centre", "alpha", "figure2"])
+def test_the_learning_rates_are_those_that_the_tuning_chose(section):
+    best = best_rates(read_rows(ROOT / "papers/gennes/results/tuning.csv"))
+    rates = params_of("gennes")[section]["lr"]
+    assert rates == {function: best[function] for function in rates}
+
+
+@pytest.fixture(scope="module")
+def story(clone):
+    """Table 1's training killed half-way, the whole pipeline then, and what was seen."""
+    process = clone.start("dvc", "repro", "--force", TABLE1)
+    pattern = "runs/gennes/table1_gennes-*/tasks/gennes/training-*/last.ckpt"
+    while not (checkpoints := list(clone.root.glob(pattern))):
+        assert process.poll() is None, "the stage ended before it was killed"
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    checkpoint = torch.load(checkpoints[0], weights_only=True)
+    (run,) = clone.root.glob("runs/gennes/table1_gennes-*")
+    tasks = list(run.glob("tasks/*.json"))
+    clone.run("python", "-m", "common.training.repair")
+    return SimpleNamespace(
+        epochs=checkpoint["epoch"] + 1,
+        tasks_done=len(tasks),
+        run=run,
+        printed=clone.run("dvc", "repro"),
+        printed_again=clone.run("dvc", "repro"),
+        status=clone.run("dvc", "status"),
+        cells=pd.read_csv(clone.root / "reports/cells.csv", keep_default_na=False),
+    )
+
+
+smoke = pytest.mark.xdist_group("smoke")
+
+
+@smoke
+def test_the_clone_runs_its_own_code(clone):
+    code = "from importlib.util import find_spec; print(find_spec('common').origin, find_spec('papers').origin)"
+    assert clone.run("python", "-c", code).split() == [
+        str(clone.root / package / "__init__.py") for package in ("common", "papers")
+    ]
+
+
+@smoke
+def test_a_training_killed_half_way_resumes_to_the_rows_of_an_undisturbed_one(clone, story, tmp_path):
+    assert 0 < story.epochs < 101
+    assert story.tasks_done < 8
+    assert f"Running stage '{TABLE1}'" in story.printed
+    assert list(clone.root.glob("runs/gennes/table1_gennes-*")) == [story.run]
+    assert not (story.run / "tasks").exists()
+    clone.run("python", "-m", "papers.gennes.experiments", "table1_gennes", "--out", str(tmp_path))
+    undisturbed = (tmp_path / "table1_gennes.csv").read_bytes()
+    assert (clone.root / "papers/gennes/results/table1_gennes.csv").read_bytes() == undisturbed
+
+
+@smoke
+def test_the_pipeline_is_up_to_date_after_one_run(clone, story):
+    assert "Running stage" not in story.printed_again
+    assert "Data and pipelines are up to date." in story.status
+    assert (clone.root / "reports/index.html").stat().st_size > 10_000
+
+
+@smoke
+def test_the_small_pipeline_has_the_cells_of_the_full_one(story):
+    key = ["paper", "item", "row", "column"]
+    small = set(story.cells[key].itertuples(index=False, name=None))
+    claims = [load_claims(path) for path in ROOT.glob("papers/*/claims.yaml")]
+    numbers = {
+        (paper.paper, item.id, row.label, column)
+        for paper in claims
+        for item in paper.items
+        for row in item.rows
+        for column in item.columns
+    }
+    in_words = {(paper.paper, claim.id) for paper in claims for claim in paper.claims}
+    assert numbers < small
+    assert {(paper, item) for paper, item, *_ in small - numbers} == in_words
+    full = pd.read_csv(ROOT / "reports/cells.csv", keep_default_na=False)
+    assert small == set(full[key].itertuples(index=False, name=None))
+
+
+@smoke
+def test_the_results_of_a_run_are_what_its_code_makes(clone, story):
+    clone.run("python", "-m", "common.reporting", "check")
+
+
+@smoke
+def test_what_the_small_budgets_reach_was_run(clone, story):
+    for path in clone.root.glob("papers/*/claims.yaml"):
+        params = yaml.safe_load((path.parent / "params.yaml").read_text())
+        claims = load_claims(path)
+        verdicts = story.cells[story.cells["paper"] == claims.paper].set_index(["item", "row", "column"])["verdict"]
+        for item in claims.items:
+            budgets = [params[Path(result).stem].get("budget", 0) for result in item.results]
+            for row in item.rows:
+                for column in item.columns:
+                    reached = item.selection(row, column).get("evaluations", 0) <= min(budgets)
+                    assert verdicts[item.id, row.label, column] != "not run" or not reached
+
+
+def test_a_source_archive_runs_without_git(tmp_path):
+    archive = SmokeClone(tmp_path, git=False)
+    assert "runs without one" in archive.run("python", "-m", "common.training.repair")
+    archive.run("dvc", "repro", "papers/gennes/dvc.yaml:eq9")
+    assert len(read_rows(tmp_path / "papers/gennes/results/eq9.csv")) > 0

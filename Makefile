@@ -47,7 +47,7 @@ test: setup
 	ruff format --check .
 	mypy
 	lint-imports
-	OMP_NUM_THREADS=1 python -m pytest -n 2
+	OMP_NUM_THREADS=1 python -m pytest -n 2 --dist loadgroup
 
 bench: setup
 	OMP_NUM_THREADS=1 python -m benchmarks

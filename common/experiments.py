@@ -22,7 +22,7 @@ from common.training.rundir import RunDirectory
 
 # What may decide a number; reporting only reads the numbers.
 _COMMON = Path(common.__file__).parent
-_CODE = [_COMMON / "objective.py", _COMMON / "functions", _COMMON / "optimizers", _COMMON / "training"]
+_CODE = [_COMMON / name for name in ("objective.py", "functions", "metrics", "optimizers", "training")]
 
 
 def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | None = None) -> None:

@@ -98,7 +98,8 @@ def test_figures_and_report_depend_on_their_code(module, stage):
     assert sorted(code) == sorted(import_closure(module, CARRIES_FILES))
 
 
-@pytest.mark.parametrize("section", ["table1_gennes", "centre", "alpha", "figure2"])
+# Figure 2 has the rate of the authors' code, whose defaults are such a two-dimensional demonstration.
+@pytest.mark.parametrize("section", ["table1_gennes", "centre", "alpha"])
 def test_the_learning_rates_are_those_that_the_tuning_chose(section):
     best = best_rates(read_rows(ROOT / "papers/gennes/results/tuning.csv"))
     rates = params_of("gennes")[section]["lr"]

@@ -121,10 +121,7 @@ class AskTellOptimizer(Optimizer):
             raise ValueError(f"{type(self).__name__} learns from gradients: tell(X, y, grad)")
         if not torch.isfinite(y).all() or (grad is not None and not torch.isfinite(grad).all()):
             raise ValueError("values and gradients must be finite")
-        self._tell(self._asked, y, grad, outputs)
-        self._asked = None
-        self.iteration += 1
-        self.told += len(X)
+        self._advance(self._asked, y, grad, outputs)
 
     def stop(self) -> dict[str, Any]:
         """Return the stopping rules that hold, ``{reason: value}``; empty while the run should go on."""
@@ -137,9 +134,15 @@ class AskTellOptimizer(Optimizer):
         self.start(objective.bounds, objective.budget, seed)
         while not (reasons := self._stop()):  # the budget itself is the objective's to enforce
             X = self.ask()
-            y, grad, outputs = objective.evaluate(X, gradient=self.needs_gradient)
-            self.tell(X, y, grad, outputs)
+            # What an objective returns is checked already, and was asked for just now.
+            self._advance(X, *objective.evaluate(X, gradient=self.needs_gradient))
         return reasons
+
+    def _advance(self, X: Tensor, y: Tensor, grad: Tensor | None, outputs: Tensor | None) -> None:
+        self._tell(X, y, grad, outputs)
+        self._asked = None
+        self.iteration += 1
+        self.told += len(X)
 
     @abstractmethod
     def _start(self) -> None:

@@ -73,10 +73,10 @@ def spotcheck(
 ) -> SpotCheck:
     """Run each experiment's own command with ``--fresh SEED --replicates K --out DIR`` and test what it writes.
 
-    A cell (problem, d, method, evaluations, metric) that a claim uses, or every cell of a paper without claims, fails
-    when the mean of the fresh replicates lies outside the prediction interval of the committed ones, at a level of
-    0.01 over all cells together. A cell that all committed replicates solve may fail by one unlucky replicate, so the
-    stages of failing cells run once more on other keys: only what differs twice has failed. A stage whose command
+    A cell (problem, d, method, evaluations, metric) that a claim uses, or every cell of a file that no claim uses,
+    fails when the mean of the fresh replicates lies outside the prediction interval of the committed ones, at a level
+    of 0.01 over all cells together. A cell that all committed replicates solve may fail by one unlucky replicate, so
+    the stages of failing cells run once more on other keys: only what differs twice has failed. A stage whose command
     ends with status 69 lacks a system tool and is listed as not re-run.
 
     Writes ``<reports_dir>/times/spotcheck.json``.
@@ -184,10 +184,11 @@ def _no_cells() -> pd.Series:
 
 
 def _cells(rows: pd.DataFrame, selections: list[dict[str, object]] | None) -> pd.Series:
-    """Return cell -> array of its values, for the rows that any selection uses (all without selections)."""
-    if selections is not None:
-        used = [select_rows(rows, selection).index for selection in selections]
-        rows = rows.loc[np.unique(np.concatenate(used)) if used else []]
+    """Return cell -> array of its values, for the rows that any selection uses; for all, where none uses any."""
+    used = [select_rows(rows, selection).index for selection in selections or []]
+    chosen = np.unique(np.concatenate(used)) if used else np.array([], dtype=int)
+    if len(chosen):
+        rows = rows.loc[chosen]
     return rows.groupby(CELL_KEY, sort=False)["value"].agg(np.asarray) if len(rows) else _no_cells()
 
 

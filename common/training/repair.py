@@ -11,7 +11,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import voluptuous
 import yaml
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 
 
 def repair(root: Path) -> list[str]:
@@ -53,12 +55,10 @@ def _is_json(path: Path) -> bool:
 
 def _is_lock(path: Path) -> bool:
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return isinstance(content, dict) and all(
-            isinstance(stage, dict) and "cmd" in stage for stage in content["stages"].values()
-        )
-    except (yaml.YAMLError, KeyError, AttributeError, UnicodeDecodeError):
+        COMPILED_LOCKFILE_SCHEMA(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError, voluptuous.Invalid):
         return False
+    return True
 
 
 if __name__ == "__main__":

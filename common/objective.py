@@ -223,7 +223,7 @@ class Objective:
         """
         points = self._checked(X)
         cost = self.gradient_cost if gradient else 1
-        affordable = int(min(len(points), self.remaining // cost))
+        affordable = len(points) if self.budget is None else min(len(points), (self.budget - self.evaluations) // cost)
         parts = []
         step = max(affordable, 1) if self.vectorized else 1
         for first in range(0, affordable, step):  # one at a time where fun is, so that a failure loses nothing

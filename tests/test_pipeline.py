@@ -85,7 +85,8 @@ def test_an_experiment_depends_on_the_files_that_determine_its_rows(paper, name)
     assert words(stage) == [f"papers.{paper}.experiments", name]
     files = import_closure(f"papers.{paper}.experiments.{name}", CARRIES_ROWS)
     entry_points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["global_optimizers"]
-    for method in params_of(paper)[name].get("methods", {}):
+    params = params_of(paper)[name]
+    for method in [*params.get("methods", {}), *(peer["method"] for peer in params.get("peers", {}).values())]:
         files |= import_closure(entry_points[method].split(":")[0], CARRIES_ROWS)
     assert sorted(stage["deps"]) == sorted(files)
     assert stage["params"] == [{f"papers/{paper}/params.yaml": [name]}]

@@ -42,14 +42,18 @@ class ItemRow:
 
 @dataclass(frozen=True)
 class Item:
-    """One table or figure of numbers. A missing ``tolerance`` means the default, or none where a spread is given."""
+    """One table or figure of numbers.
+
+    ``higher_is_better`` is None where a number is right or wrong; a missing ``tolerance`` means the default, or none
+    where a spread is given.
+    """
 
     id: str
     title: str
     where: str
     results: tuple[str, ...]
     metric: str
-    higher_is_better: bool
+    higher_is_better: bool | None
     tolerance: Tolerance | None
     n_paper: int | None
     note: str
@@ -333,7 +337,7 @@ def _item(entry: _Entry, name: str) -> Item:
         where=entry.text("where"),
         results=entry.results(),
         metric=entry.text("metric"),
-        higher_is_better=entry.flag("higher_is_better"),
+        higher_is_better=None if entry.get("higher_is_better") is None else entry.flag("higher_is_better"),
         tolerance=_tolerance(entry),
         n_paper=None if n_paper is None else int(n_paper),
         note=entry.text("note", ""),

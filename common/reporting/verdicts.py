@@ -39,7 +39,7 @@ def cell_verdict(
     low: float = math.nan,
     high: float = math.nan,
     *,
-    higher_is_better: bool = False,
+    higher_is_better: bool | None = False,
     reported_error: float = 0.0,
     tolerance: Tolerance | None = None,
 ) -> str:
@@ -49,6 +49,8 @@ def cell_verdict(
     standard errors of both together or within the tolerance; near and with a tight interval is ``reproduced``.
     Not near and with an interval that excludes the reported value is ``better`` or ``worse``. All else is
     ``undecided``; so is a single replicate, whose interval is unknown (nan).
+
+    ``higher_is_better`` None is for a number that is right or wrong, a prediction say: a difference is ``worse``.
 
     Tight means a half-width of at most half the reported value. Values in ``[0, SMALL)`` are judged on the log10 scale,
     floored at ``LOG_FLOOR`` (a reported 0 is met by anything up to ten times the floor): the tolerance is a factor, and
@@ -76,7 +78,8 @@ def cell_verdict(
     if (within_tolerance or within_error) and tight:
         return "reproduced"
     if not within_tolerance and (low > reported or high < reported):
-        return "better" if (ours > reported) == higher_is_better else "worse"
+        # (ours > reported) is never None: where no side is good, a difference is worse
+        return "better" if (ours > reported) is higher_is_better else "worse"
     return "undecided"
 
 

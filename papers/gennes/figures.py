@@ -88,7 +88,7 @@ def eq9_figure(rows: pd.DataFrame) -> Figure:
 def _contours(axis: Axes, function: Function, anchor: Tensor | None = None) -> None:
     """Draw log-spaced contours in the first two variables; the others are those of ``anchor``."""
     lower, upper = function.bounds[:, :2]
-    unit = torch.linspace(0, 1, 121, dtype=torch.float64)
+    unit = torch.linspace(0, 1, 61, dtype=torch.float64)
     side = [low + (high - low) * unit for low, high in zip(lower, upper, strict=True)]
     first, second = torch.meshgrid(*side, indexing="xy")
     grid = torch.stack([first, second], dim=-1)

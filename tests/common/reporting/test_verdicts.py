@@ -135,3 +135,8 @@ def test_the_verdict_of_a_claim(outcomes, verdict):
 def test_the_shares_of_a_claim_can_be_set():
     assert claim_verdict(["won", "won", "won", "tied"], holds=0.75) == "holds"
     assert claim_verdict(["won", "tied"], fails_below=0.6) == "fails"
+
+
+@pytest.mark.parametrize(("ours", "verdict"), [(1.0, "reproduced"), (2.0, "worse"), (0.4, "worse")])
+def test_a_number_that_is_right_or_wrong_is_never_better(ours, verdict):
+    assert cell_verdict(1.0, ours, ours - 0.05, ours + 0.05, higher_is_better=None) == verdict

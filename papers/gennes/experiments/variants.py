@@ -1,0 +1,44 @@
+"""What moves the cells of Table 1 that are not reproduced: one setting changed at a time, on the table's own folds."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from common.experiments import map_rows
+from common.reporting.rows import Row
+from papers.gennes.experiments.peers import peer_rows
+from papers.gennes.experiments.training import regret_rows, train
+
+
+def run(params: dict[str, Any], cache: Path) -> list[Row]:
+    """Run GENNES and the peers with every changed setting on every problem."""
+    variants = [("gennes", name) for name in params["gennes"]] + [("peers", name) for name in params["peers"]]
+    tasks = [
+        (*variant, *problem) for variant, problem in product(variants, product(params["functions"], params["dims"]))
+    ]
+    return map_rows(_problem, params, cache, tasks)
+
+
+def _problem(params: dict[str, Any], cache: Path, task: tuple[str, str, str, int]) -> list[Row]:
+    kind, variant, name, dim = task
+    budget, population = params["budget"], params["population"]
+    if kind == "gennes":
+        settings = {"lr": params["lr"][name], "alpha": params["alpha"], **params["gennes"][variant]}
+        trained = train(
+            cache, budget, population, function=name, dim=dim, folds=params["replicates"], seed=params["seed"],
+            shift=params["shift"], width=params["width"], **settings,
+        )  # fmt: skip
+        return regret_rows(trained, population, budget, [variant], experiment="variants", problem=name, d=dim)
+    settings = dict(params["peers"][variant])
+    method = settings.pop("method")
+    rows = [
+        row
+        for fold in range(params["replicates"])
+        for row in peer_rows(
+            method, settings, name, dim, fold, seed=params["seed"], shift=params["shift"], budget=budget,
+            start=population, experiment="variants",
+        )
+    ]  # fmt: skip
+    return [{**row, "method": variant} for row in rows]

@@ -181,7 +181,8 @@ class Objective:
 
         Args:
             target: stop at the first value at or below it.
-            callback: called after every batch with the result so far; a truthy return or ``StopIteration`` stops.
+            callback: called after every batch with the result so far (without ``history``); a truthy return or
+                ``StopIteration`` stops.
         """
         self.budget = None if budget is None else as_budget(budget)
         self.target, self.callback = target, callback
@@ -237,9 +238,9 @@ class Objective:
         y, grad, outputs = zip(*parts, strict=True)
         return Evaluation(torch.cat(y), _joined(grad), _joined(outputs))
 
-    def result(self, status: int, message: str) -> OptimizeResult:
-        """Return what the run has found so far, as SciPy's result with our ``history`` (``k x 2``)."""
-        return OptimizeResult(
+    def result(self, status: int, message: str, history: bool = True) -> OptimizeResult:
+        """Return what the run has found so far, as SciPy's result, with our ``history`` (``k x 2``) if wanted."""
+        found = OptimizeResult(
             x=None if self.best_x is None else self.best_x.copy(),
             fun=self.best_value,
             nfev=self.evaluations,
@@ -248,8 +249,10 @@ class Objective:
             success=status in (0, 1, 2),
             status=status,
             message=message,
-            history=self.history,
         )
+        if history:
+            found.history = self.history
+        return found
 
     def _checked(self, X: Tensor) -> np.ndarray:
         points = torch.as_tensor(X).detach().to("cpu", torch.float64).numpy()
@@ -334,7 +337,8 @@ class Objective:
         if self.callback is None:
             return
         try:
-            stop = self.callback(self.result(0, "running"))
+            progress = self.result(0, "running", history=False)  # whose copy would cost more with every call
+            stop = self.callback(progress)
         except StopIteration:
             stop = True
         if stop:

@@ -13,8 +13,8 @@ from torch.optim.adam import adam
 class EnsembleAdam(torch.optim.Optimizer):
     """Adam (Kingma and Ba, 2015) on parameters of shape ``members x P`` with one learning rate a member.
 
-    Torch's own fused step runs on one row after the other: a row stays in the processor's cache, and a member's steps
-    are those of ``torch.optim.Adam(fused=True)`` on that member alone, bit for bit.
+    Torch's own fused step runs over the rows, which keeps each in the processor's cache; a member's steps are those of
+    ``torch.optim.Adam(fused=True)`` on that member alone, bit for bit.
     """
 
     def __init__(
@@ -46,10 +46,12 @@ class EnsembleAdam(torch.optim.Optimizer):
                     state["mean"] = torch.zeros_like(theta)
                     state["square"] = torch.zeros_like(theta)
                 rates = torch.as_tensor(group["lr"], dtype=torch.float64).expand(len(theta)).tolist()
-                rows = zip(theta, theta.grad, state["mean"], state["square"], state["step"], rates, strict=True)
-                for row, grad, mean, square, step, lr in rows:
+                rows = list(zip(theta, theta.grad, state["mean"], state["square"], state["step"], strict=True))
+                for lr in dict.fromkeys(rates):  # one call for all members with the same rate
+                    members = [row for row, rate in zip(rows, rates, strict=True) if rate == lr]
+                    weights, grads, means, squares, steps = map(list, zip(*members, strict=True))
                     adam(
-                        [row], [grad], [mean], [square], [], [step], fused=True, amsgrad=False, beta1=beta1,
+                        weights, grads, means, squares, [], steps, fused=True, amsgrad=False, beta1=beta1,
                         beta2=beta2, lr=lr, weight_decay=0.0, eps=group["eps"], maximize=False,
                     )  # fmt: skip
         return loss

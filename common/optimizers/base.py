@@ -131,7 +131,8 @@ class AskTellOptimizer(Optimizer):
         return reasons
 
     def _run(self, objective: Objective, seed: int) -> dict[str, Any]:
-        self.start(objective.bounds, objective.budget, seed)
+        budget = None if objective.budget is None else int(objective.remaining)
+        self.start(objective.bounds, budget, seed)
         while not (reasons := self._stop()):  # the budget itself is the objective's to enforce
             X = self.ask()
             # What an objective returns is checked already, and was asked for just now.

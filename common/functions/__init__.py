@@ -24,7 +24,7 @@ from common.functions.synthetic import (
     ThreeHumpCamel,
     make_function,
 )
-from common.functions.transforms import Noisy, Rotated, Shifted, random_rotation
+from common.functions.transforms import Noisy, Rotated, Scaled, Shifted, random_rotation
 
 __all__ = [
     "FUNCTIONS",
@@ -42,6 +42,7 @@ __all__ = [
     "Rastrigin",
     "Rosenbrock",
     "Rotated",
+    "Scaled",
     "Schwefel",
     "Shekel5",
     "Shekel7",

@@ -1,4 +1,4 @@
-"""Shifted, rotated and noisy versions of a function, for one fold or for a batch of folds at once.
+"""Shifted, rotated, scaled and noisy versions of a function, for one fold or for a batch of folds at once.
 
 A batch of ``F`` folds takes points ``F x n x d`` and gives values ``F x n``; `fold` gives one of them alone, with the
 same values. The box is never moved, so a shift or rotation is refused (`OptimumError`) where the minimum in the box
@@ -26,7 +26,7 @@ class Function(Protocol):
     def bounds(self) -> Tensor: ...
 
     @property
-    def optimal_value(self) -> float: ...
+    def optimal_value(self) -> float | Tensor: ...  # ``F`` where the folds have different minima
 
     @property
     def optimizers(self) -> Tensor: ...
@@ -61,10 +61,14 @@ class _Transform(nn.Module, ABC):
         self.function = function
         self.folds: int | None = inner if folds is None else folds
         self.dim = function.dim
-        self.optimal_value = function.optimal_value
         self._constant("bounds", function.bounds)
         self._constant("optimizers", function.optimizers)
         self._constant("region", _region(function))
+
+    @property
+    def optimal_value(self) -> float | Tensor:
+        """The minimum: one number, or ``F`` where the folds have different minima."""
+        return self.function.optimal_value
 
     def forward(self, X: Tensor) -> Tensor:
         """Return the values (``n``, or ``F x n``) at ``X`` (``n x d``, or ``F x n x d``)."""
@@ -179,6 +183,60 @@ class Rotated(_Transform):
 
     def _fold(self, inner: Any, i: int) -> Rotated:
         return Rotated(inner, self.rotation[i] if self.rotation.ndim == 3 else self.rotation)
+
+
+class Scaled(_Transform):
+    """factor f(x) + offset, both numbers, or of shape ``F`` for a batch of folds (as ``optimal_value`` then is).
+
+    Raises:
+        ValueError: a factor is not above 0, a number is not finite, or another shape.
+    """
+
+    factor: Tensor
+    offset: Tensor
+    _factor: Tensor
+    _offset: Tensor
+
+    def __init__(self, function: Function, factor: Any, offset: Any) -> None:
+        factor = torch.as_tensor(factor, dtype=torch.float64).detach()
+        offset = torch.as_tensor(offset, dtype=torch.float64).detach()
+        shapes = {factor.shape, offset.shape} - {()}
+        if len(shapes) > 1 or any(len(shape) > 1 for shape in shapes):
+            raise ValueError(
+                f"factor and offset must be numbers or F each, not {[*factor.shape]} and {[*offset.shape]}"
+            )
+        if not (factor.isfinite() & (factor > 0)).all() or not offset.isfinite().all():
+            raise ValueError(f"factor must be above 0, both finite, not {factor.tolist()} and {offset.tolist()}")
+        factor, offset = (each.clone() for each in torch.broadcast_tensors(factor, offset))
+        batched = factor.ndim == 1
+        super().__init__(function, len(factor) if batched else None)
+        self._constant("factor", factor)
+        self._constant("offset", offset)
+        self._constant("_factor", factor[:, None] if batched else factor)
+        self._constant("_offset", offset[:, None] if batched else offset)
+        if batched:
+            self._constant("optimizers", self.optimizers.expand(len(factor), -1, -1))
+
+    @property
+    def optimal_value(self) -> float | Tensor:
+        """The minimum: one number, or ``F`` where the folds have different minima."""
+        value = self.factor * self.function.optimal_value + self.offset
+        return value.item() if value.ndim == 0 else value
+
+    def forward(self, X: Tensor) -> Tensor:
+        """Return the values (``n``, or ``F x n``) at ``X`` (``n x d``, or ``F x n x d``)."""
+        return self._scaled(super().forward(X))
+
+    def evaluate_true(self, X: Tensor) -> Tensor:
+        """Return the values without noise."""
+        return self._scaled(super().evaluate_true(X))
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        return values * self._factor.to(values) + self._offset.to(values)
+
+    def _fold(self, inner: Any, i: int) -> Scaled:
+        batched = self.factor.ndim == 1
+        return Scaled(inner, self.factor[i] if batched else self.factor, self.offset[i] if batched else self.offset)
 
 
 class Noisy(_Transform):

@@ -30,22 +30,9 @@ class CMAES(AskTellOptimizer):
         self.population, self.sigma, self.options = population, sigma, dict(options or {})
 
     def _start(self) -> None:
-        import cma  # half a second; only who uses it pays
-
+        population = as_population(self.population, default_population(self.dim))
         generator = numpy_generator(self.seed, "cmaes")
-        options = {
-            "popsize": as_population(self.population, 4 + math.floor(3 * math.log(self.dim))),
-            "bounds": [0, 1],
-            "CMA_active": True,
-            # NumPy's global state stays untouched: no seeding, and all draws come from our generator.
-            "seed": math.nan,
-            "randn": lambda *shape: generator.standard_normal(shape),
-            "verbose": -9,
-            "verb_log": 0,
-            "verb_disp": 0,
-            **self.options,
-        }
-        self._strategy = cma.CMAEvolutionStrategy(generator.uniform(size=self.dim), self.sigma, options)
+        self._strategy = new_strategy(generator, self.dim, self.sigma, {"popsize": population, **self.options})
 
     def _ask(self) -> Tensor:
         self._unit = self._strategy.ask()
@@ -56,3 +43,26 @@ class CMAES(AskTellOptimizer):
 
     def _stop(self) -> dict[str, Any]:
         return dict(self._strategy.stop())
+
+
+def default_population(dim: int) -> int:
+    """Return the samples an iteration of CMA-ES in ``dim`` variables: ``4 + floor(3 ln d)``."""
+    return 4 + math.floor(3 * math.log(dim))
+
+
+def new_strategy(generator: np.random.Generator, dim: int, sigma: float, options: dict[str, Any]) -> Any:
+    """Return a ``cma.CMAEvolutionStrategy`` in the unit box, from a uniform start; all its draws are `generator`'s."""
+    import cma  # half a second; only who uses it pays
+
+    settings = {
+        "bounds": [0, 1],
+        "CMA_active": True,
+        # NumPy's global state stays untouched: no seeding, and all draws come from our generator.
+        "seed": math.nan,
+        "randn": lambda *shape: generator.standard_normal(shape),
+        "verbose": -9,
+        "verb_log": 0,
+        "verb_disp": 0,
+        **options,
+    }
+    return cma.CMAEvolutionStrategy(generator.uniform(size=dim), sigma, settings)

@@ -39,7 +39,7 @@ def local_search(objective: Objective, x: np.ndarray, options: dict[str, Any] | 
     """Run L-BFGS-B on ``objective`` from ``x`` (``d``) inside its box, every call counted."""
 
     def value_and_gradient(point: np.ndarray) -> tuple[float, np.ndarray]:
-        value, gradient = objective.value_and_gradient(torch.from_numpy(point)[None])
+        value, gradient = objective.value_and_gradient(torch.from_numpy(point[None]))
         return float(value), gradient.numpy()[0]
 
     bounds = scipy.optimize.Bounds(*objective.bounds.numpy())

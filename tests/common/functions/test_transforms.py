@@ -1,4 +1,4 @@
-"""Shifted, rotated and noisy functions: the formula, folds alone and in a batch, and what is refused."""
+"""Shifted, rotated, scaled and noisy functions: the formula, folds alone and in a batch, and what is refused."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from common.functions import (
     OptimumError,
     Rastrigin,
     Rotated,
+    Scaled,
     Schwefel,
     Shifted,
     make_function,
@@ -76,6 +77,9 @@ def test_every_fold_alone_equals_the_batch(name):
         Rotated(Shifted(function, shifts), R),
         Rotated(Shifted(function, shifts), R[0]),
         Shifted(Rotated(function, R), shifts[0] * 0),
+        Scaled(Shifted(Rotated(function, R), shifts), 2.0, [1.0, 0.0, -3.0]),
+        Scaled(function, [0.5, 1.0, 2.0], 0.25),
+        Shifted(Scaled(Rotated(function, R), 3.0, 1.0), shifts),
         Noisy(Shifted(Rotated(function, R), shifts), std=0.5, seed=3),
     ]
     for batch in batches:
@@ -142,6 +146,31 @@ def test_shifts_add_and_a_rotation_is_undone_by_its_transpose(a, b, seed):
     torch.testing.assert_close(Rotated(Rotated(shifted, R), R.T)(X), shifted(X), rtol=1e-9, atol=1e-9)
 
 
+@given(factor=st.floats(1e-6, 1e6), offset=st.floats(-1e6, 1e6))
+@settings(max_examples=30, deadline=None)
+def test_scaled_is_affine_undone_by_its_inverse_and_moves_the_optimal_value(factor, offset):
+    function, X = make_function("branin"), points(make_function("branin"), 5)
+    scaled = Scaled(function, factor, offset)
+    torch.testing.assert_close(scaled(X), factor * function(X) + offset, rtol=1e-14, atol=0)
+    torch.testing.assert_close(scaled(scaled.optimizers[:1]).item(), scaled.optimal_value, rtol=1e-12, atol=1e-12)
+    assert isinstance(scaled.optimal_value, float)
+    assert scaled.optimizers.equal(function.optimizers)
+    back = Scaled(scaled, 1 / factor, -offset / factor)
+    torch.testing.assert_close(back(X), function(X), rtol=1e-9, atol=1e-12 * (1 + abs(offset) / factor))
+
+
+def test_scaled_folds_have_their_own_optimal_values():
+    factor, offset = torch.tensor([0.5, 1.0, 2.0]).double(), torch.tensor([3.0, 0.0, -1.0]).double()
+    inner = Rotated(make_function("branin"), torch.eye(2).repeat(FOLDS, 1, 1))
+    batch = Scaled(Noisy(inner, 0.1, seed=5), factor, offset)
+    assert batch.optimal_value.equal(factor * make_function("branin").optimal_value + offset)
+    assert [batch.fold(i).optimal_value for i in range(FOLDS)] == batch.optimal_value.tolist()
+    X = points(batch, FOLDS, 2000)
+    noise = (batch(X) - batch.evaluate_true(X)).std(1)  # scaled with the function
+    torch.testing.assert_close(noise, 0.1 * factor, rtol=0.1, atol=0)
+    assert (batch.evaluate_true(X) >= batch.optimal_value[:, None]).all()
+
+
 @given(shift=st.floats(-300, 200))
 @settings(max_examples=60, deadline=None)
 def test_schwefel_shifts_are_accepted_exactly_where_the_regret_stays_positive(shift):
@@ -191,6 +220,12 @@ def test_moves_that_keep_the_box_are_legal_where_only_the_box_is_known():
         (lambda f: Rotated(Shifted(f, torch.zeros(3, 2)), torch.eye(2).repeat(2, 1, 1)), "2 folds about .* 3 folds"),
         (lambda f: Shifted(f, torch.zeros(3, 2))(torch.zeros(5, 2)), "3 x n x d"),
         (lambda f: Shifted(f, [0.0, 0.0]).fold(0), "no folds"),
+        (lambda f: Scaled(f, 0.0, 1.0), "factor must be above 0"),
+        (lambda f: Scaled(f, [1.0, -1.0], 0.0), "factor must be above 0"),
+        (lambda f: Scaled(f, 1.0, float("inf")), "finite"),
+        (lambda f: Scaled(f, [1.0, 2.0], [0.0] * 3), r"numbers or F each, not \[2\] and \[3\]"),
+        (lambda f: Scaled(Shifted(f, torch.zeros(3, 2)), [1.0, 2.0], 0.0), "2 folds about .* 3 folds"),
+        (lambda f: Scaled(f, 1.0, 0.0).fold(0), "no folds"),
         (lambda f: Noisy(f, -1.0, seed=0), "std"),
     ],
 )

@@ -4,9 +4,10 @@ import itertools
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from common.reporting.rows import write_rows
+from common.reporting.rows import COLUMNS, write_rows
 
 CLAIMS = """\
 paper: toy
@@ -52,6 +53,29 @@ choices:
 figures:
   figure1: {title: "Regret against evaluations", where: "Figure 1", note: "medians"}
 """
+
+BENCHMARK = """\
+benchmarks:
+  suite:
+    title: "A suite"
+    where: "beyond the paper"
+    results: [papers/toy/results/suite.csv]
+    metric: regret
+    select: {experiment: suite}
+    target: 1
+    evaluations: [10]
+    reference: a
+"""
+
+# Regret at 10 evaluations by problem, method and fold, and the evaluations at which 1 was met, of at most 100.
+REGRET = {
+    ("p", "a"): (0.5, 2.0), ("p", "b"): (1.0, 0.1), ("p", "c"): (3.0,),
+    ("q", "a"): (0.0, 0.0), ("q", "b"): (4.0, 4.0),
+}  # fmt: skip
+HITS = {
+    ("p", "a"): (7, "inf"), ("p", "b"): (4, 8), ("p", "c"): ("inf",),
+    ("q", "a"): (2, 4), ("q", "b"): ("inf", "inf"),
+}  # fmt: skip
 
 EXPERIMENT = """\
 import argparse, csv, pathlib, random, sys
@@ -106,6 +130,17 @@ def toy_rows() -> list[dict[str, object]]:
     ]
 
 
+def suite_rows() -> list[tuple[object, ...]]:
+    """Return the rows of the benchmark, and some that it must not use."""
+    return [
+        (experiment, problem, 2, method, fold, evaluations, metric, value)
+        for metric, evaluations, table in (("regret", 10, REGRET), ("regret", 20, REGRET), ("hit", 100, HITS))
+        for experiment in ("suite", "other")
+        for (problem, method), values in table.items()
+        for fold, value in enumerate(values)
+    ]
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """A repository with one small paper: one table that was run, one that was not, one claim in words."""
@@ -118,6 +153,16 @@ def root(tmp_path: Path) -> Path:
     (folder / "dvc.yaml").write_text("stages:\n" + STAGE.format(name="table1", out="table1"))
     write_rows(folder / "results" / "table1.csv", toy_rows())
     return tmp_path
+
+
+@pytest.fixture
+def suite(root: Path) -> Path:
+    """Give the paper a benchmark; return the file of its rows."""
+    with open(root / "papers" / "toy" / "claims.yaml", "a") as file:
+        file.write(BENCHMARK)
+    path = root / "papers" / "toy" / "results" / "suite.csv"
+    write_rows(path, pd.DataFrame(suite_rows(), columns=COLUMNS))
+    return path
 
 
 @pytest.fixture

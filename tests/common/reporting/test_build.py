@@ -114,6 +114,40 @@ def test_the_files_agree_with_the_cells(root, reports):
     assert len(pd.read_csv(reports / "toy/comparisons.csv")) == 2
 
 
+def test_a_secondary_item_is_counted_at_its_table_and_not_at_the_head(root, reports):
+    build(root / "papers", reports)
+    cells = (reports / "cells.csv").read_bytes()
+    file = root / "papers/toy/claims.yaml"
+    file.write_text(
+        file.read_text().replace("metric: regret\n    higher", "metric: regret\n    headline: false\n    higher")
+    )
+    build(root / "papers", reports)
+    assert (reports / "cells.csv").read_bytes() == cells
+    counted = {"toy": {"numbers": {"not run": 1}, "claims": {"holds": 1}}}
+    assert json.loads((reports / "metrics.json").read_text()) == counted
+    own = "2 reproduced, 1 worse, 1 unreported"
+    assert f"These verdicts are not in the counts of the paper: {own}." in (reports / "toy/table1.md").read_text()
+    assert f"(toy/table1.md) (not counted above: {own})" in (reports / "README.md").read_text()
+    text = (reports / "index.html").read_text()
+    assert text.index('id="toy-table1"') < text.index("<b>2</b> reproduced")
+
+
+def test_a_benchmark_is_shown_and_judged_nowhere(root, reports, request):
+    build(root / "papers", reports)
+    before = contents(reports)
+    request.getfixturevalue("suite")
+    build(root / "papers", reports)
+    after = contents(reports)
+    assert {path.as_posix() for path in after if before.get(path) != after[path]} == {
+        "index.html", "README.md", "toy/suite.csv", "toy/suite_totals.csv", "toy/suite.md",
+    }  # fmt: skip
+    assert "Tables beyond the paper:\n\n- [A suite](toy/suite.md)\n" in (reports / "README.md").read_text()
+    page = Page((reports / "index.html").read_text())
+    assert page.open == []
+    assert len(page.ids) == len(set(page.ids))
+    assert {"benchmarks", "toy-suite"} <= set(page.ids)
+
+
 def test_stages_that_did_not_run_here_are_marked(root, reports):
     before = build(root / "papers", reports)
     assert "Not re-run here" not in (reports / "index.html").read_text()

@@ -7,7 +7,7 @@ import yaml
 
 from common.reporting.cells import CELL_COLUMNS, paper_cells, result_reader
 from common.reporting.claims import load_claims
-from common.reporting.rows import read_rows, write_rows
+from common.reporting.rows import COLUMNS, read_rows, write_rows
 
 
 def judged(root):
@@ -83,6 +83,36 @@ def test_every_relation(root, changes, outcomes):
     content["claims"][0]["comparisons"][0] = {key: value for key, value in comparison.items() if value is not ...}
     file.write_text(yaml.safe_dump(content))
     assert judged(root)[1]["outcome"].tolist() == outcomes
+
+
+def test_the_share_of_solved_runs_is_pooled_over_problems_and_paired_by_fold(root):
+    """Folds solve both problems, one or none: shares 1, 1, 0.5 and 0.5, 0, 0 on the three folds that both have."""
+    solved = {("ours", 10): "++-+", ("ours", 30): "++++", ("peer", 10): "--- ", ("peer", 30): "+---"}
+    rows = [
+        ("t", "bowl", d, method, fold, 1000, "regret", {"+": 1e-9, "-": 3.0}[sign])
+        for (method, d), signs in solved.items()
+        for fold, sign in enumerate(signs)
+        if sign != " "
+    ]
+    write_rows(root / "papers/toy/results/table1.csv", pd.DataFrame(rows, columns=COLUMNS))
+    file = root / "papers/toy/claims.yaml"
+    content = yaml.safe_load(file.read_text())
+    common = {
+        "left": {"method": "ours"}, "pooled": {"d": [10, 30]}, "scale": "solved", "target": 1e-8,
+        "at": {"problem": "bowl", "evaluations": 1000, "metric": "regret"},
+    }  # fmt: skip
+    content["claims"][0]["comparisons"] = [
+        {**common, "right": {"method": "peer"}, "relation": "greater"},
+        {**common, "relation": "above", "value": 0.92},
+    ]
+    file.write_text(yaml.safe_dump(content))
+    against_peer, against_constant = judged(root)[1].to_dict("records")
+    assert against_peer["difference"] == pytest.approx((0.5 + 1 + 0.5) / 3)
+    assert (against_peer["n"], against_peer["outcome"]) == (3, "won")
+    assert against_constant["difference"] == pytest.approx((1 + 1 + 0.5 + 1) / 4 - 0.92)
+    assert (against_constant["n"], against_constant["outcome"]) == (4, "tied")
+    assert against_peer["scale"] == "solved at 1e-08"
+    assert against_peer["setting"].endswith("d 10/30")
 
 
 def test_pairs_are_matched_by_replicate(root):

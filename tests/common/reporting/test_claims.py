@@ -55,6 +55,24 @@ def test_lists_expand_to_every_combination(root):
     assert len(comparisons) == len({str(one) for one in comparisons}) == 2 * 3 * 2 * 2
 
 
+def test_pooled_lists_stay_together(root):
+    comparison = {
+        "left": {"method": "a"},
+        "right": {"method": ["b", "c"]},
+        "pooled": {"problem": ["p", "q"], "d": [2, 3]},
+        "at": {"evaluations": 100, "metric": "regret"},
+        "relation": "greater",
+        "scale": "solved",
+        "target": "1e-8",
+    }
+    path = edited(root, "claims", 0, "comparisons", value=[comparison])
+    comparisons = load_claims(path).claims[0].comparisons
+    assert [one.right for one in comparisons] == [{"method": "b"}, {"method": "c"}]
+    pooled = {"problem": ("p", "q"), "d": (2, 3)}
+    assert all(one.setting == {"evaluations": 100, "metric": "regret", **pooled} for one in comparisons)
+    assert [(one.scale, one.target) for one in comparisons] == [("solved", 1e-8)] * 2
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
@@ -80,6 +98,10 @@ def test_lists_expand_to_every_combination(root):
         (("claims", 0, "comparisons", 0, "relation"), "below", "key 'value' is missing"),
         (("claims", 0, "comparisons", 0, "right"), ..., "key 'right' is missing"),
         (("claims", 0, "comparisons", 0, "at"), {"evaluations": 1}, "must name the metric"),
+        (("claims", 0, "comparisons", 0, "scale"), "solved", "key 'target' is missing"),
+        (("claims", 0, "comparisons", 0, "target"), 1, "key 'target' is unknown"),
+        (("claims", 0, "comparisons", 0, "pooled"), {"d": [10, 30]}, "key 'pooled' has the column 'd'"),
+        (("items", "table1", "headline"), "no", "table1: key 'headline' must be true or false"),
         (("choices", 0, "why"), ..., "choices, width: key 'why' is missing"),
         (("figures", "figure1", "caption"), "x", "figures, figure1: key 'caption' is unknown"),
     ],
@@ -89,6 +111,24 @@ def test_a_malformed_claims_file_is_refused_with_its_place(root, path, value, me
     with pytest.raises(ClaimsError, match=message) as error:
         load_claims(file)
     assert str(file) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("target", ..., "benchmarks, suite: key 'target' is missing"),
+        ("colour", "red", "suite: key 'colour' is unknown"),
+        ("evaluations", [], "suite: key 'evaluations' is empty"),
+        ("evaluations", 10, "suite: key 'evaluations' must be a list"),
+        ("evaluations", [1.5], "suite: key 'evaluations' must be an integer"),
+        ("evaluations", [10, 10], "suite: key 'evaluations' has a value twice"),
+        ("select", {"metric": "regret"}, "suite: key 'select' has the column 'metric'"),
+        ("methods", ["b"], "suite: key 'reference' is not one of the methods"),
+    ],
+)
+def test_a_malformed_benchmark_is_refused(root, suite, key, value, message):
+    with pytest.raises(ClaimsError, match=message):
+        load_claims(edited(root, "benchmarks", "suite", key, value=value))
 
 
 def test_a_key_given_twice_and_broken_yaml_are_refused(root):

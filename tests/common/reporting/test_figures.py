@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 
 from common.reporting.figures import METHODS, method_style, regret_curves, save_figure
@@ -32,6 +33,15 @@ def test_unknown_metric_or_statistic_is_refused(root):
         regret_curves(rows, metric="success")
     with pytest.raises(ValueError, match="statistic"):
         regret_curves(rows, statistic="mode")
+
+
+def test_many_curves_are_told_apart(root):
+    rows = read_rows(root / "papers/toy/results/table1.csv")
+    methods = METHODS[:12]
+    figure = regret_curves(pd.concat([rows[rows["method"] == "ours"].assign(method=method) for method in methods]))
+    lines = figure.axes[0].get_lines()
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == len(methods)
+    assert {band.get_alpha() for band in figure.axes[0].collections} == {0.05}
 
 
 def test_every_method_has_a_look_of_its_own():

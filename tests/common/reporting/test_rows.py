@@ -88,3 +88,17 @@ def test_selected_values_are_averaged_within_a_replicate_and_never_mixed_by_acci
     assert replicate_values(rows, {"d": (1, 3, 5)}).empty
     with pytest.raises(ValueError, match="mixes several values of 'd'"):
         replicate_values(rows, {"problem": "bowl"})
+
+
+def test_a_replicate_that_lacks_a_combination_is_left_out():
+    rows = pd.DataFrame([row(problem=p, d=d, replicate=r) for p in "pq" for d in (1, 3) for r in range(3)])
+    wanted = {"problem": ("p", "q"), "d": (1, 3)}
+    assert replicate_values(rows, wanted).index.tolist() == [0, 1, 2]
+    lacking = (rows["problem"] == "q") & (rows["d"] == 3) & (rows["replicate"] == 1)
+    assert replicate_values(rows[~lacking], wanted).index.tolist() == [0, 2]
+
+
+def test_a_target_turns_rows_into_solved_or_not_before_the_mean():
+    values = {0: (0.1, 5.0), 1: (1.0, math.inf), 2: (1.5, math.nan), 3: (0.0, 1.0)}
+    rows = pd.DataFrame([row(d=d, replicate=r, value=v[i]) for r, v in values.items() for i, d in enumerate((1, 3))])
+    assert replicate_values(rows, {"d": (1, 3)}, target=1.0).tolist() == [0.5, 0.5, 0.0, 1.0]

@@ -9,20 +9,29 @@ from pathlib import Path
 
 import pandas as pd
 
+from common.reporting.benchmarks import CELL_COLUMNS, BenchmarkTables, benchmark_tables
 from common.reporting.cells import paper_cells, result_reader
 from common.reporting.claims import Claims, Figure, load_claims
 from common.reporting.files import write_text
 from common.reporting.stages import Stage, read_stages, stages_of
-from common.reporting.tables import cells_csv, item_csv, item_markdown, readme_markdown, verdict_counts
+from common.reporting.tables import (
+    benchmark_markdown,
+    cells_csv,
+    item_csv,
+    item_markdown,
+    readme_markdown,
+    verdict_counts,
+)
 
 
 @dataclass(frozen=True)
 class PaperReport:
-    """What the report shows of one paper; ``stale`` holds the items and claims whose stages did not run here."""
+    """What the report shows of one paper; ``stale`` holds the ids of entries whose stages did not run here."""
 
     claims: Claims
     cells: pd.DataFrame
     comparisons: pd.DataFrame
+    benchmarks: dict[str, BenchmarkTables]
     figures: list[Figure]
     stages: list[Stage]
     stale: frozenset[str]
@@ -66,7 +75,9 @@ def _check_known(stale: Collection[str], stages: list[Stage]) -> None:
 
 def _paper(path: Path, reports_dir: Path, stages: list[Stage], stale: Collection[str]) -> PaperReport:
     claims = load_claims(path)
-    cells, comparisons = paper_cells(claims, result_reader(path.resolve().parent.parent.parent))
+    read = result_reader(path.resolve().parent.parent.parent)
+    cells, comparisons = paper_cells(claims, read)
+    benchmarks = {one.id: benchmark_tables(one, read(one.results)) for one in claims.benchmarks}
     folder = reports_dir / claims.paper
     stale_outs = {
         out for stage in stages for out in stage.outs if {stage.name, f"{stage.paper}.{stage.name}"} & set(stale)
@@ -76,10 +87,15 @@ def _paper(path: Path, reports_dir: Path, stages: list[Stage], stale: Collection
         of_item = cells[cells["item"] == item.id]
         write_text(folder / f"{item.id}.csv", cells_csv(item_csv(item, of_item)))
         write_text(folder / f"{item.id}.md", item_markdown(item, of_item, item.id in stale_ids))
+    for benchmark in claims.benchmarks:
+        tables = benchmarks[benchmark.id]
+        write_text(folder / f"{benchmark.id}.csv", cells_csv(tables.cells[CELL_COLUMNS]))
+        write_text(folder / f"{benchmark.id}_totals.csv", cells_csv(tables.totals))
+        write_text(folder / f"{benchmark.id}.md", benchmark_markdown(benchmark, tables, benchmark.id in stale_ids))
     write_text(folder / "comparisons.csv", cells_csv(comparisons))
     captioned = [figure for figure in claims.figures if (folder / f"{figure.id}.svg").exists()]
     names = {figure.id for figure in captioned}
     drawn = sorted(path.stem for path in folder.glob("figure*.svg"))
     figures = captioned + [Figure(name, name, "", "") for name in drawn if name not in names]
     results = {result for entry in claims.entries for result in entry.results}
-    return PaperReport(claims, cells, comparisons, figures, stages_of(results, stages), stale_ids)
+    return PaperReport(claims, cells, comparisons, benchmarks, figures, stages_of(results, stages), stale_ids)

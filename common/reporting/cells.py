@@ -147,7 +147,7 @@ def _comparison(claims: Claims, claim: Claim, comparison: Comparison, read: Read
     rows = read(claim.results)
     place = f"{claims.paper}, {claim.id}"
     sides = [
-        [_values(rows, selection, place) for selection in comparison.selections(side)]
+        [_values(rows, selection, place, comparison.target) for selection in comparison.selections(side)]
         for side in (comparison.left, comparison.right)
         if side is not None
     ]
@@ -166,7 +166,7 @@ def _comparison(claims: Claims, claim: Claim, comparison: Comparison, read: Read
         "left": _words(comparison.left),
         "relation": comparison.relation,
         "right": right,
-        "scale": comparison.scale,
+        "scale": comparison.scale if comparison.target is None else f"solved at {comparison.target:.10g}",
         "difference": difference,
         "ci_low": low,
         "ci_high": high,
@@ -207,9 +207,9 @@ def _log10(values: npt.ArrayLike) -> np.ndarray:
     return np.log10(np.maximum(np.asarray(values), LOG_FLOOR))
 
 
-def _values(rows: pd.DataFrame, selection: Selection, place: str) -> pd.Series:
+def _values(rows: pd.DataFrame, selection: Selection, place: str, target: float | None = None) -> pd.Series:
     try:
-        return replicate_values(rows, selection)
+        return replicate_values(rows, selection, target)
     except ValueError as error:
         raise ValueError(f"{place}: {error}") from error
 
@@ -220,4 +220,7 @@ def _mean(values: pd.Series) -> Interval:
 
 
 def _words(selection: Selection) -> str:
-    return ", ".join(f"{column} {value}" for column, value in selection.items())
+    return ", ".join(
+        f"{column} {'/'.join(map(str, value)) if isinstance(value, tuple) else value}"
+        for column, value in selection.items()
+    )

@@ -1,32 +1,39 @@
 """What a paper claims: ``papers/<paper>/claims.yaml``, read and validated.
 
-Three kinds of entries: ``items`` (the numbers of a table or figure), ``claims`` (sentences, with a pass condition
-written before the run), and ``choices`` (what we had to decide, and inconsistencies of the paper). ``figures`` holds
-the captions; the first one is the figure that stands for the paper.
+Four kinds of entries: ``items`` (the numbers of a table or figure), ``claims`` (sentences, with a pass condition
+written before the run), ``benchmarks`` (many methods on one suite of problems, where no paper reported a number: no
+verdicts), and ``choices`` (what we had to decide, and inconsistencies of the paper). ``figures`` holds the captions;
+the first one is the figure that stands for the paper.
+
+An item with ``headline: false`` is secondary (the same numbers read another way, a sensitivity study): its verdicts
+stay in ``cells.csv`` and are counted at its own table, not in the counts that stand for the paper.
+
+A comparison's lists in ``left``, ``right``, ``over`` and ``at`` expand into one comparison per combination. Lists in
+``pooled`` do not: a replicate's value is its mean over all of their combinations. ``scale: solved`` turns each row into
+1 where its value is at most ``target`` and 0 elsewhere, before any mean is taken: the share of runs that solve.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import yaml
 
-from common.reporting.rows import INTEGER_COLUMNS, KEY_COLUMNS, Selection
+from common.reporting.entry import ClaimsError, Entry, UniqueKeyLoader
+from common.reporting.rows import Selection
 from common.reporting.verdicts import Tolerance
 
-SELECTABLE = tuple(column for column in KEY_COLUMNS if column != "replicate")
 RATIOS = ("ratio_falls", "ratio_rises")
 CONSTANTS = ("below", "above")
 RELATIONS = ("less", "greater", *RATIOS, *CONSTANTS)
-
-
-class ClaimsError(ValueError):
-    """A claims file breaks the format; the message names the file, the entry and the key."""
+SCALES = ("linear", "log10", "solved")
+HIT = "hit"
+"""The metric of rows that hold the evaluations to a benchmark's target."""
+NAMED_BY_BENCHMARK = ("metric", "evaluations", "method")
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,7 @@ class Item:
     higher_is_better: bool | None
     tolerance: Tolerance | None
     n_paper: int | None
+    headline: bool
     note: str
     columns: Mapping[str, Selection]
     rows: tuple[ItemRow, ...]
@@ -67,7 +75,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One paired comparison, its lists already expanded; ``right`` is None against a constant ``value``."""
+    """One paired comparison, its lists already expanded except for pooled ones, which ``setting`` has as tuples.
+
+    ``right`` is None against a constant ``value``; ``target`` is None unless ``scale`` is "solved".
+    """
 
     left: Selection
     right: Selection | None
@@ -76,6 +87,7 @@ class Comparison:
     value: float
     between: tuple[str, tuple[object, object]] | None
     scale: str
+    target: float | None
 
     def selections(self, side: Selection) -> list[dict[str, object]]:
         """Return what ``side`` selects: one selection, or two for a ratio between two settings."""
@@ -97,6 +109,32 @@ class Claim:
     comparisons: tuple[Comparison, ...]
     holds: float
     fails_below: float
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Many methods on the problems that ``select`` leaves, judged by ``metric`` (lower is better) at ``evaluations``.
+
+    A run is solved at values up to ``target``; every method is compared with ``reference``. ``methods`` says which
+    methods and in which order; empty means all that occur.
+    """
+
+    id: str
+    title: str
+    where: str
+    note: str
+    results: tuple[str, ...]
+    metric: str
+    select: Selection
+    target: float
+    evaluations: tuple[int, ...]
+    reference: str
+    methods: tuple[str, ...]
+
+    def selections(self) -> list[dict[str, object]]:
+        """Return what the tables are computed from: the metric at the levels, and the evaluations to the target."""
+        chosen = {**self.select, **({"method": self.methods} if self.methods else {})}
+        return [{**chosen, "metric": self.metric, "evaluations": self.evaluations}, {**chosen, "metric": HIT}]
 
 
 @dataclass(frozen=True)
@@ -128,13 +166,14 @@ class Claims:
     citation: str
     items: tuple[Item, ...]
     claims: tuple[Claim, ...]
+    benchmarks: tuple[Benchmark, ...]
     figures: tuple[Figure, ...]
     choices: tuple[Choice, ...]
 
     @property
-    def entries(self) -> tuple[Item | Claim, ...]:
-        """All that is judged: the items and the claims in words."""
-        return (*self.items, *self.claims)
+    def entries(self) -> tuple[Item | Claim | Benchmark, ...]:
+        """All that is computed from result rows."""
+        return (*self.items, *self.claims, *self.benchmarks)
 
     def selections(self) -> Iterator[dict[str, object]]:
         """Yield every selection of result rows that a number or a comparison is computed from."""
@@ -147,6 +186,8 @@ class Claims:
                 for side in (comparison.left, comparison.right):
                     if side is not None:
                         yield from comparison.selections(side)
+        for benchmark in self.benchmarks:
+            yield from benchmark.selections()
 
 
 def load_claims(path: str | Path) -> Claims:
@@ -159,10 +200,10 @@ def load_claims(path: str | Path) -> Claims:
     path = Path(path)
     try:
         with open(path, encoding="utf-8") as file:
-            content = yaml.load(file, _UniqueKeyLoader)
+            content = yaml.load(file, UniqueKeyLoader)
     except yaml.YAMLError as error:
         raise ClaimsError(f"{path}: not valid YAML: {error}") from error
-    top = _Entry(content, str(path))
+    top = Entry(content, str(path))
     paper = top.text("paper")
     if paper != path.resolve().parent.name:
         top.fail("paper", f"is {paper!r}, but the folder is {path.resolve().parent.name!r}")
@@ -172,152 +213,18 @@ def load_claims(path: str | Path) -> Claims:
         citation=top.text("citation"),
         items=tuple(_item(entry, name) for name, entry in top.named("items")),
         claims=tuple(_claim(entry) for entry in top.entries("claims")),
+        benchmarks=tuple(_benchmark(entry, name) for name, entry in top.named("benchmarks")),
         figures=tuple(_figure(entry, name) for name, entry in top.named("figures")),
         choices=tuple(_choice(entry) for entry in top.entries("choices")),
     )
     top.close()
     ids = [entry.id for entry in loaded.entries]
     for repeated in sorted({name for name in ids if ids.count(name) > 1}):
-        top.fail(repeated, "is the id of two items or claims")
+        top.fail(repeated, "is the id of two items, claims or benchmarks")
     return loaded
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """PyYAML lets the last of two equal keys win in silence; a claim must not vanish that way."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} occurs twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-class _Entry:
-    """One mapping of the file: hands out its keys by type, and refuses those that nobody asked for."""
-
-    def __init__(self, content: object, place: str) -> None:
-        self.place = place
-        if not isinstance(content, dict):
-            raise ClaimsError(f"{place}: expected keys with values, got {content!r}")
-        self.content = {str(key): value for key, value in content.items()}
-        self.used: set[str] = set()
-
-    def fail(self, key: str, problem: str) -> NoReturn:
-        raise ClaimsError(f"{self.place}: key '{key}' {problem}")
-
-    def get(self, key: str, default: Any = ...) -> Any:
-        self.used.add(key)
-        value = self.content.get(key, default)
-        if value is ...:
-            self.fail(key, "is missing")
-        return value
-
-    def close(self) -> None:
-        for key in self.content:
-            if key not in self.used:
-                self.fail(key, f"is unknown; known are {', '.join(sorted(self.used))}")
-
-    def text(self, key: str, default: Any = ...) -> str:
-        value = self.get(key, default)
-        if not isinstance(value, str):
-            self.fail(key, f"must be text, got {value!r}")
-        return " ".join(value.split())
-
-    def name(self, key: str, value: str) -> str:
-        if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", value):
-            self.fail(key, f"must be letters, digits, '-', '_' and '.', as it names a file, got {value!r}")
-        return value
-
-    def number(self, key: str, default: Any = ...) -> float | None:
-        return self.as_number(key, self.get(key, default))
-
-    def as_number(self, key: str, value: Any) -> float | None:
-        # YAML 1.1 reads `1e-3` (no dot) as text.
-        if value is None:
-            return None
-        try:
-            if isinstance(value, bool):
-                raise TypeError
-            return float(value)
-        except (TypeError, ValueError):
-            self.fail(key, f"must be a number, got {value!r}")
-
-    def required_number(self, key: str, default: Any = ...) -> float:
-        value = self.number(key, default)
-        if value is None:
-            self.fail(key, "must be a number")
-        return value
-
-    def share(self, key: str, default: float) -> float:
-        value = self.required_number(key, default)
-        if not 0 <= value <= 1:
-            self.fail(key, f"must be a share between 0 and 1, got {value!r}")
-        return value
-
-    def flag(self, key: str, default: Any = ...) -> bool:
-        value = self.get(key, default)
-        if not isinstance(value, bool):
-            self.fail(key, f"must be true or false, got {value!r}")
-        return value
-
-    def choice(self, key: str, allowed: tuple[str, ...], default: Any = ...) -> str:
-        value = self.get(key, default)
-        if value not in allowed:
-            self.fail(key, f"must be one of {', '.join(allowed)}, got {value!r}")
-        return value
-
-    def results(self) -> tuple[str, ...]:
-        value = self.get("results")
-        if not isinstance(value, list) or not value or not all(isinstance(path, str) for path in value):
-            self.fail("results", f"must be a list of CSV files, got {value!r}")
-        return tuple(value)
-
-    def selection(self, key: str, default: Any = ...) -> dict[str, Any]:
-        """Return column -> value, lists as tuples, integers where the column has integers."""
-        entry = _Entry(self.get(key, default), f"{self.place}, {key}")
-        chosen: dict[str, Any] = {}
-        for column, value in entry.content.items():
-            if column not in SELECTABLE:
-                entry.fail(column, f"is not a column to select by; these are {', '.join(SELECTABLE)}")
-            values = tuple(entry.cell(column, one) for one in (value if isinstance(value, list) else [value]))
-            if not values:
-                entry.fail(column, "is an empty list")
-            chosen[column] = values if isinstance(value, list) else values[0]
-        return chosen
-
-    def cell(self, column: str, value: Any) -> object:
-        if column not in INTEGER_COLUMNS:
-            if not isinstance(value, str):
-                self.fail(column, f"must be text, got {value!r}")
-            return value
-        number = self.as_number(column, value)
-        if number is None or number != int(number):
-            self.fail(column, f"must be an integer, got {value!r}")
-        return int(number)
-
-    def named(self, key: str) -> list[tuple[str, _Entry]]:
-        """Return the mappings below ``key``, by their names."""
-        parent = _Entry(self.get(key, {}), f"{self.place}, {key}")
-        return [
-            (parent.name(name, name), _Entry(value, f"{parent.place}, {name}"))
-            for name, value in parent.content.items()
-        ]
-
-    def entries(self, key: str, default: Any = ()) -> list[_Entry]:
-        """Return the mappings in the list below ``key``; an entry is named by its own id, row label or topic."""
-        value = self.get(key, default)
-        if not isinstance(value, list | tuple):
-            self.fail(key, f"must be a list, got {value!r}")
-        entries = []
-        for number, content in enumerate(value, start=1):
-            names = content if isinstance(content, dict) else {}
-            name = names.get("id") or names.get("row") or names.get("topic") or f"number {number}"
-            entries.append(_Entry(content, f"{self.place}, {key}, {name}"))
-        return entries
-
-
-def _item(entry: _Entry, name: str) -> Item:
+def _item(entry: Entry, name: str) -> Item:
     columns = _columns(entry)
     n_paper = entry.number("n_paper", None)
     rows = tuple(_item_row(row, len(columns)) for row in entry.entries("rows", ...))
@@ -340,6 +247,7 @@ def _item(entry: _Entry, name: str) -> Item:
         higher_is_better=None if entry.get("higher_is_better") is None else entry.flag("higher_is_better"),
         tolerance=_tolerance(entry),
         n_paper=None if n_paper is None else int(n_paper),
+        headline=entry.flag("headline", True),
         note=entry.text("note", ""),
         columns=columns,
         rows=rows,
@@ -348,16 +256,16 @@ def _item(entry: _Entry, name: str) -> Item:
     return item
 
 
-def _columns(entry: _Entry) -> dict[str, Selection]:
-    columns = _Entry(entry.get("columns"), f"{entry.place}, columns")
+def _columns(entry: Entry) -> dict[str, Selection]:
+    columns = Entry(entry.get("columns"), f"{entry.place}, columns")
     return {label: columns.selection(label) for label in columns.content}
 
 
-def _tolerance(entry: _Entry) -> Tolerance | None:
+def _tolerance(entry: Entry) -> Tolerance | None:
     content = entry.get("tolerance", None)
     if content is None:
         return None
-    stated = _Entry(content, f"{entry.place}, tolerance")
+    stated = Entry(content, f"{entry.place}, tolerance")
     tolerance = Tolerance(
         stated.required_number("relative", Tolerance.relative), stated.required_number("factor", Tolerance.factor)
     )
@@ -369,7 +277,7 @@ def _tolerance(entry: _Entry) -> Tolerance | None:
     return tolerance
 
 
-def _item_row(entry: _Entry, n_columns: int) -> ItemRow:
+def _item_row(entry: Entry, n_columns: int) -> ItemRow:
     def numbers(key: str, default: Any) -> tuple[float | None, ...]:
         values = entry.get(key, default)
         if not isinstance(values, list) or len(values) != n_columns:
@@ -386,7 +294,7 @@ def _item_row(entry: _Entry, n_columns: int) -> ItemRow:
     return row
 
 
-def _claim(entry: _Entry) -> Claim:
+def _claim(entry: Entry) -> Claim:
     comparisons = [one for block in entry.entries("comparisons", ...) for one in _comparisons(block)]
     if not comparisons:
         entry.fail("comparisons", "is empty")
@@ -406,9 +314,11 @@ def _claim(entry: _Entry) -> Claim:
     return claim
 
 
-def _comparisons(entry: _Entry) -> list[Comparison]:
+def _comparisons(entry: Entry) -> list[Comparison]:
     relation = entry.choice("relation", RELATIONS)
-    scale = entry.choice("scale", ("linear", "log10"), "linear")
+    scale = entry.choice("scale", SCALES, "linear")
+    target = entry.required_number("target") if scale == "solved" else None
+    pooled = entry.selection("pooled", {})
     setting = {**entry.selection("at", {}), **entry.selection("over", {})}
     lefts = _expand(entry.selection("left"))
     rights: list[Selection | None] = [None]
@@ -427,8 +337,11 @@ def _comparisons(entry: _Entry) -> list[Comparison]:
     for side in [*lefts, *(right for right in rights if right is not None)]:
         if "metric" not in {**setting, **side}:
             entry.fail("at", "must name the metric")
+        for column in pooled:
+            if column in {**setting, **side} or (between is not None and column == between[0]):
+                entry.fail("pooled", f"has the column '{column}', which the comparison has already")
     return [
-        Comparison(left, right, one, relation, value, between, scale)
+        Comparison(left, right, {**one, **pooled}, relation, value, between, scale, target)
         for one, left, right in itertools.product(_expand(setting), lefts, rights)
     ]
 
@@ -439,13 +352,39 @@ def _expand(selection: Selection) -> list[Selection]:
     return [dict(zip(selection, combination, strict=True)) for combination in itertools.product(*lists)]
 
 
-def _figure(entry: _Entry, name: str) -> Figure:
+def _benchmark(entry: Entry, name: str) -> Benchmark:
+    select = entry.selection("select", {})
+    for column in NAMED_BY_BENCHMARK:
+        if column in select:
+            entry.fail("select", f"has the column '{column}', which the benchmark names itself")
+    benchmark = Benchmark(
+        id=name,
+        title=entry.text("title"),
+        where=entry.text("where"),
+        note=entry.text("note", ""),
+        results=entry.results(),
+        metric=entry.text("metric"),
+        select=select,
+        target=entry.required_number("target"),
+        evaluations=entry.cells("evaluations"),
+        reference=entry.text("reference"),
+        methods=entry.cells("methods", []),
+    )
+    if not benchmark.evaluations:
+        entry.fail("evaluations", "is empty")
+    if benchmark.methods and benchmark.reference not in benchmark.methods:
+        entry.fail("reference", "is not one of the methods")
+    entry.close()
+    return benchmark
+
+
+def _figure(entry: Entry, name: str) -> Figure:
     figure = Figure(name, entry.text("title"), entry.text("where", ""), entry.text("note", ""))
     entry.close()
     return figure
 
 
-def _choice(entry: _Entry) -> Choice:
+def _choice(entry: Entry) -> Choice:
     choice = Choice(entry.text("topic"), entry.text("paper"), entry.text("ours"), entry.text("why"))
     entry.close()
     return choice

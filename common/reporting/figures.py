@@ -30,7 +30,11 @@ METHODS = (
     "gennes", "lbfgs", "cmaes", "snes", "gradpie", "lgo", "annealing",
     "gennes_sigma", "random", "bipop", "evolution", "gradpie_plus", "lgo_plus", "basinhopping",
     "gennes_hop", "mlsl", "hops", "cbo", "auto",
+    "basinhopping T=0", "basinhopping T=0 wide", "sigma_mean", "hop_mean",
 )  # fmt: skip
+MANY_CURVES = 6
+"""With more of them in a figure, the bands are faint, so that they don't hide each other's curves."""
+DASHES = ("-", "--", ":", "-.")
 
 STYLE = {
     "axes.edgecolor": INK,
@@ -72,13 +76,18 @@ def style() -> AbstractContextManager[None]:
 
 
 def method_style(method: str) -> dict[str, str]:
-    """Return the ``color`` and ``marker`` of a method, the same in every figure; unknown names get theirs by hash."""
-    if method in METHODS:
+    """Return a method's ``color``, ``marker`` and, where its colour is not its own, ``linestyle``.
+
+    They are the same in every figure; unknown names get theirs by hash.
+    """
+    known = method in METHODS
+    if known:
         number = METHODS.index(method)
     else:
         number = int.from_bytes(hashlib.blake2b(method.encode(), digest_size=4).digest(), "little")
     cycle, position = divmod(number, len(PALETTE))
-    return {"color": PALETTE[position], "marker": MARKERS[(position + cycle) % len(MARKERS)]}
+    look = {"color": PALETTE[position], "marker": MARKERS[(position + cycle) % len(MARKERS)]}
+    return {**look, "linestyle": DASHES[cycle % len(DASHES)]} if known and cycle else look
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
@@ -120,6 +129,7 @@ def regret_curves(
     if rows.empty:
         raise ValueError(f"no rows with metric {metric!r}")
     methods = list(methods) if methods is not None else list(dict.fromkeys(rows["method"]))
+    shade = 0.18 if len(methods) <= MANY_CURVES else 0.05
     panels = list(rows.groupby(["problem", "d"], sort=False))
     n_columns = min(columns, len(panels))
     n_rows = -(-len(panels) // n_columns)
@@ -135,7 +145,7 @@ def regret_curves(
                 look = method_style(method)
                 axis.plot(centre.index, centre.clip(lower=floor), label=method, markevery=0.2, **look)
                 low, high = (groups.quantile(q).clip(lower=floor) for q in band)
-                axis.fill_between(centre.index, low, high, color=look["color"], alpha=0.18, linewidth=0)
+                axis.fill_between(centre.index, low, high, color=look["color"], alpha=shade, linewidth=0)
             axis.set(xscale="log", yscale="log", title=f"{problem}, d = {d}")
             axis.minorticks_off()
         for axis in axes[len(panels) :]:

@@ -122,22 +122,26 @@ def select_rows(rows: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     return rows[mask]
 
 
-def replicate_values(rows: pd.DataFrame, selection: Selection) -> pd.Series:
+def replicate_values(rows: pd.DataFrame, selection: Selection, target: float | None = None) -> pd.Series:
     """Return one value per replicate for a selection, indexed and sorted by replicate.
 
-    Where a column has a tuple of wanted values, a replicate's value is its mean over them; as long as one of them has
-    no row at all, the result is empty.
+    Where columns have tuples of wanted values, a replicate's value is its mean over all their combinations; a replicate
+    that lacks one of them is left out, for its mean would be about other rows than another's. With a ``target`` each
+    row's value is first turned into 1 where it is at most the target, and 0 elsewhere.
 
     Raises:
         ValueError: a column that was not selected takes several values, so that the mean would mix them.
     """
     chosen = select_rows(rows, selection)
+    combinations = 1
     for column in KEY_COLUMNS:
         wanted = selection.get(column)
         values = sorted(chosen[column].unique())
         if isinstance(wanted, tuple):
-            if set(values) < set(wanted):
-                chosen = chosen.iloc[:0]
+            combinations *= len(set(wanted))
         elif column != "replicate" and len(values) > 1:
             raise ValueError(f"selection {dict(selection)} mixes several values of '{column}': {values}")
-    return chosen.groupby("replicate")["value"].mean().sort_index()
+    if target is not None:
+        chosen = chosen.assign(value=(chosen["value"] <= target).astype(float))
+    groups = chosen.groupby("replicate")["value"]
+    return groups.mean()[groups.size() == combinations].sort_index()

@@ -13,9 +13,25 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from common.reporting.benchmarks import BenchmarkTables
+from common.reporting.claims import Benchmark
 from common.reporting.figures import INK
 from common.reporting.stages import stages_of
-from common.reporting.tables import MARKS, STALE, interval, number, verdict_counts
+from common.reporting.tables import (
+    MARKS,
+    NOT_HEADLINE,
+    STALE,
+    benchmark_legend,
+    hit_cell,
+    interval,
+    item_counts,
+    matrix,
+    mean_cell,
+    number,
+    power,
+    totals_header,
+    verdict_counts,
+)
 from common.reporting.verdicts import CELL_VERDICTS, CLAIM_VERDICTS, OUTCOMES
 
 if TYPE_CHECKING:
@@ -39,11 +55,12 @@ def page(reports: Sequence[PaperReport], reports_dir: Path) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(number=number, exact=lambda value: "" if pd.isna(value) else repr(float(value)))
-    environment.globals.update(interval=interval, marks=MARKS)
+    environment.globals.update(interval=interval, marks=MARKS, power=power)
     html = environment.get_template("index.html").render(
         papers=[_paper(report, reports_dir) for report in reports],
         verdicts=list(dict.fromkeys([*CELL_VERDICTS, *CLAIM_VERDICTS])),
         stale_note=STALE,
+        not_headline=NOT_HEADLINE,
         times=_times(reports_dir / "times"),
         spotcheck=_json(reports_dir / "times" / "spotcheck.json"),
     )
@@ -67,6 +84,7 @@ def _paper(report: PaperReport, reports_dir: Path) -> dict[str, Any]:
             {
                 "item": item,
                 "cells": lines[item.id],
+                "counts": item_counts(cells[cells["item"] == item.id]),
                 "notes": {row.label: row.note for row in item.rows},
                 "stale": item.id in report.stale,
                 "commands": commands(item),
@@ -83,10 +101,40 @@ def _paper(report: PaperReport, reports_dir: Path) -> dict[str, Any]:
             }
             for claim in claims.claims
         ],
+        "benchmarks": [
+            {
+                **_benchmark(benchmark, report.benchmarks[benchmark.id]),
+                "stale": benchmark.id in report.stale,
+                "commands": commands(benchmark),
+            }
+            for benchmark in claims.benchmarks
+        ],
         "figures": [
             {"figure": figure, "image": _inline(reports_dir / claims.paper, figure.id, f"{claims.paper}-{figure.id}")}
             for figure in report.figures
         ],
+    }
+
+
+def _benchmark(benchmark: Benchmark, tables: BenchmarkTables) -> dict[str, Any]:
+    def shown(lines: pd.DataFrame, cell: Any) -> dict[str, Any]:
+        columns, body = matrix(lines, cell(lines["n"].max()))
+        return {"columns": columns, "body": body}
+
+    cells, hits = tables.cells, tables.hits
+    return {
+        "benchmark": benchmark,
+        "legend": benchmark_legend(benchmark),
+        "header": totals_header(benchmark),
+        "levels": [
+            {
+                "evaluations": evaluations,
+                "totals": list(totals.itertuples()),
+                "means": shown(cells[cells["evaluations"] == evaluations], mean_cell),
+            }
+            for evaluations, totals in tables.totals.groupby("evaluations")
+        ],
+        "hits": shown(hits, hit_cell) if len(hits) else None,
     }
 
 

@@ -1,14 +1,15 @@
-"""The report as files for a code host: one Markdown and one CSV table per item, and ``reports/README.md``."""
+"""The report as files for a code host: Markdown and CSV tables per item and benchmark, and ``reports/README.md``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from common.reporting.claims import Claims, Figure, Item
+from common.reporting.benchmarks import PROBLEM, BenchmarkTables
+from common.reporting.claims import Benchmark, Claims, Figure, Item
 from common.reporting.verdicts import CELL_VERDICTS, CLAIM_VERDICTS
 
 MARKS = {
@@ -26,6 +27,7 @@ LEGEND = (
     "reported → ours [95% interval]; ✓ reproduced, ▲ better, ▼ worse, ? undecided (interval too wide), "
     "○ not reported, · not run"
 )
+NOT_HEADLINE = "These verdicts are not in the counts of the paper"
 STALE = "Not re-run here: these are the committed rows."
 
 
@@ -67,7 +69,8 @@ def item_markdown(item: Item, cells: pd.DataFrame, stale: bool = False) -> str:
     """Return an item as a Markdown page, each cell ``reported → ours [low, high] mark``."""
     header = ["", *item.columns]
     lines = [f"# {item.title}", "", f"{item.where}. Metric: {item.metric}. {LEGEND}.", ""]
-    lines += [f"{note}\n" for note in (item.note, STALE if stale else "") if note]
+    secondary = "" if item.headline else f"{NOT_HEADLINE}: {in_words(item_counts(cells))}."
+    lines += [f"{note}\n" for note in (item.note, secondary, STALE if stale else "") if note]
     body = [[label, *(_cell(cell) for cell in row.itertuples())] for label, row in cells.groupby("row", sort=False)]
     lines += _markdown_table(header, body)
     notes = [f"- {row.label}: {row.note}" for row in item.rows if row.note]
@@ -87,18 +90,147 @@ def _markdown_table(header: Iterable[str], body: Iterable[Iterable[str]]) -> lis
     return ["| " + " | ".join(line) + " |" for line in [rows[0], rule, *rows[1:]]]
 
 
+class MatrixCell(NamedTuple):
+    """One cell of a matrix: what it says, the number it is sorted by, and whether no method does better."""
+
+    text: str
+    value: float
+    best: bool
+
+
+def matrix(
+    lines: pd.DataFrame, cell: Callable[[Any], tuple[str, float]]
+) -> tuple[list[str], dict[str, list[MatrixCell | None]]]:
+    """Return a table of method, problem and d as a matrix: the labels of its columns, and method -> cells.
+
+    ``cell`` turns a line into its text and its number; a method has None where it was not run.
+    """
+    problems = sorted(set(lines[PROBLEM].itertuples(index=False, name=None)))
+    body: dict[str, list[MatrixCell | None]] = {}
+    for line in lines.itertuples():
+        row = body.setdefault(line.method, [None] * len(problems))
+        row[problems.index((line.problem, line.d))] = MatrixCell(*cell(line), line.best)
+    return [f"{problem} d={d}" for problem, d in problems], body
+
+
+def mean_cell(most: int) -> Callable[[Any], tuple[str, float]]:
+    """Return how a cell is shown: 0 where all folds are solved, else the mean; with ``(solved/n)`` unless it is plain.
+
+    It is plain where no fold or every fold is solved and there are as many folds as the ``most`` that any method has.
+    """
+
+    def shown(line: Any) -> tuple[str, float]:
+        solved = round(line.solved * line.n)
+        text = "0" if solved == line.n else number(line.mean) or "n/a"
+        plain = solved in {0, line.n} and line.n == most
+        return text if plain else f"{text} ({solved}/{line.n})", line.mean
+
+    return shown
+
+
+def hit_cell(most: int) -> Callable[[Any], tuple[str, float]]:
+    """Return how a median of evaluations to the target is shown; with ``(n)`` where it rests on fewer than ``most``."""
+
+    def shown(line: Any) -> tuple[str, float]:
+        text = f"{line.median:.0f}" if math.isfinite(line.median) else f"> {power(line.budget)}"
+        return text if line.n == most else f"{text} ({line.n})", line.median
+
+    return shown
+
+
+def power(count: int) -> str:
+    """Return a number of evaluations as it is spoken of.
+
+    >>> [power(count) for count in (500, 1000, 1500, 20000)]
+    ['500', '1e3', '1500', '2e4']
+    """
+    digits = str(count).rstrip("0")
+    zeros = len(str(count)) - len(digits)
+    return f"{digits}e{zeros}" if zeros >= 3 and len(digits) == 1 else str(count)
+
+
+def benchmark_markdown(benchmark: Benchmark, tables: BenchmarkTables, stale: bool = False) -> str:
+    """Return a benchmark as a Markdown page: totals and means at each number of evaluations, then the hits."""
+    lines = [f"# {benchmark.title}", "", f"{benchmark.where}. Metric: {benchmark.metric}, lower is better.", ""]
+    lines += [f"{note}\n" for note in (benchmark.note, STALE if stale else "") if note]
+    lines += [benchmark_legend(benchmark)] if len(tables.cells) else ["Not run."]
+    for evaluations, totals in tables.totals.groupby("evaluations"):
+        lines += ["", f"## At {power(evaluations)} evaluations", ""]
+        lines += _markdown_table(totals_header(benchmark), [_total(line) for line in totals.itertuples()])
+        cells = tables.cells[tables.cells["evaluations"] == evaluations]
+        lines += ["", f"Mean {benchmark.metric} of up to {cells['n'].max()} folds (solved/folds):", ""]
+        lines += _markdown_matrix(*matrix(cells, mean_cell(cells["n"].max())))
+    if len(tables.hits):
+        lines += ["", "## Median evaluations to the target", ""]
+        lines += _markdown_matrix(*matrix(tables.hits, hit_cell(tables.hits["n"].max())))
+    return "\n".join(lines) + "\n"
+
+
+def benchmark_legend(benchmark: Benchmark) -> str:
+    """Return what the tables of a benchmark mean, in words."""
+    return (
+        f"A fold is solved at values up to {benchmark.target:g}. Share and difference rest on the folds that a method "
+        "has on all its problems, with 95% intervals by bootstrap over folds; rank: mean over folds among the methods "
+        "that have the fold, solved ones tie; best on: problems where no method has a lower mean. In the matrices: 0 "
+        "where all folds are solved, else the mean, with (solved/folds) where some are solved or folds are missing; "
+        "best in bold."
+    )
+
+
+def totals_header(benchmark: Benchmark) -> list[str]:
+    """Return the labels of the columns of a benchmark's totals."""
+    return [
+        "method",
+        "share solved",
+        "mean rank",
+        "best on",
+        f"{benchmark.reference} minus method",
+        "problems",
+        "folds",
+    ]
+
+
+def _total(line: Any) -> list[str]:
+    shares = [
+        " ".join(part for part in (number(mean), interval(low, high)) if part)
+        for mean, low, high in (
+            (line.solved, line.solved_low, line.solved_high),
+            (line.difference, line.difference_low, line.difference_high),
+        )
+    ]
+    return [line.method, shares[0], number(line.rank), str(line.best), shares[1], str(line.problems), str(line.n)]
+
+
+def _markdown_matrix(columns: list[str], body: dict[str, list[MatrixCell | None]]) -> list[str]:
+    def text(cell: MatrixCell | None) -> str:
+        return "" if cell is None else f"**{cell.text}**" if cell.best else cell.text
+
+    return _markdown_table(["", *columns], [[method, *map(text, cells)] for method, cells in body.items()])
+
+
 def counts(verdicts: pd.Series, order: Iterable[str]) -> dict[str, int]:
     """Return how often each verdict occurs, in the given order, without those that never do."""
     return {verdict: int(n) for verdict in order if (n := (verdicts == verdict).sum())}
 
 
+def item_counts(cells: pd.DataFrame) -> dict[str, int]:
+    """Return the counts of an item: verdict -> how many of its ``cells``."""
+    return counts(cells["verdict"], CELL_VERDICTS)
+
+
 def verdict_counts(claims: Claims, cells: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Return the counts of a paper: ``numbers`` and ``claims`` -> verdict -> how many."""
-    in_words = cells["item"].isin([claim.id for claim in claims.claims])
+    """Return the counts of a paper: ``numbers`` (of the headline items) and ``claims`` -> verdict -> how many."""
+    sentences = cells["item"].isin([claim.id for claim in claims.claims])
+    headline = cells["item"].isin([item.id for item in claims.items if item.headline])
     return {
-        "numbers": counts(cells.loc[~in_words, "verdict"], CELL_VERDICTS),
-        "claims": counts(cells.loc[in_words, "verdict"], CLAIM_VERDICTS),
+        "numbers": item_counts(cells[headline]),
+        "claims": counts(cells.loc[sentences, "verdict"], CLAIM_VERDICTS),
     }
+
+
+def in_words(total: dict[str, int]) -> str:
+    """Return counts as text: ``3 reproduced, 1 worse``."""
+    return ", ".join(f"{n} {verdict}" for verdict, n in total.items())
 
 
 def readme_markdown(papers: Iterable[tuple[Claims, pd.DataFrame, list[Figure]]]) -> str:
@@ -112,11 +244,7 @@ def readme_markdown(papers: Iterable[tuple[Claims, pd.DataFrame, list[Figure]]])
     for claims, cells, figures in papers:
         total = verdict_counts(claims, cells)
         lines += ["", f"## {claims.title}", "", f"{claims.citation}", ""]
-        lines += [
-            f"- {name}: " + ", ".join(f"{n} {verdict}" for verdict, n in total[name].items())
-            for name in ("numbers", "claims")
-            if total[name]
-        ]
+        lines += [f"- {name}: {in_words(total[name])}" for name in ("numbers", "claims") if total[name]]
         verdicts = dict(zip(cells["item"], cells["verdict"], strict=True))
         won = dict(zip(cells["item"], zip(cells["ours"], cells["n"], strict=True), strict=True))
         body = [
@@ -130,7 +258,16 @@ def readme_markdown(papers: Iterable[tuple[Claims, pd.DataFrame, list[Figure]]])
             lines += ["", f"![{figure.title}]({claims.paper}/{figure.id}.svg)", "", figure.title]
         if claims.items:
             lines += ["", "Tables:", ""]
-            lines += [f"- [{item.title}]({claims.paper}/{item.id}.md)" for item in claims.items]
+            for item in claims.items:
+                secondary = (
+                    ""
+                    if item.headline
+                    else f" (not counted above: {in_words(item_counts(cells[cells['item'] == item.id]))})"
+                )
+                lines += [f"- [{item.title}]({claims.paper}/{item.id}.md){secondary}"]
+        if claims.benchmarks:
+            lines += ["", "Tables beyond the paper:", ""]
+            lines += [f"- [{one.title}]({claims.paper}/{one.id}.md)" for one in claims.benchmarks]
     return "\n".join(lines) + "\n"
 
 

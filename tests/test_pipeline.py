@@ -86,7 +86,8 @@ def test_an_experiment_depends_on_the_files_that_determine_its_rows(paper, name)
     files = import_closure(f"papers.{paper}.experiments.{name}", CARRIES_ROWS)
     entry_points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["global_optimizers"]
     params = params_of(paper)[name]
-    for method in [*params.get("methods", {}), *(peer["method"] for peer in params.get("peers", {}).values())]:
+    named = {**params.get("methods", {}), **params.get("peers", {})}
+    for method in [settings.get("method", name) for name, settings in named.items()]:
         files |= import_closure(entry_points[method].split(":")[0], CARRIES_ROWS)
     assert sorted(stage["deps"]) == sorted(files)
     assert stage["params"] == [{f"papers/{paper}/params.yaml": [name]}]

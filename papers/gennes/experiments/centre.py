@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from common.experiments import map_rows
+from common.metrics.curves import evaluation_grid
 from common.reporting.rows import Row
 from papers.gennes.experiments.peers import peer_rows
 from papers.gennes.experiments.training import regret_rows, train
-from papers.gennes.problems import HALF_WIDTHS
+from papers.gennes.problems import HALF_WIDTHS, benchmark_problem, fold_seeds
 
 
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
@@ -29,11 +30,8 @@ def _problem(params: dict[str, Any], cache: Path, task: tuple[str, str, int, flo
             seed=params["seed"], shift=shift, lr=params["lr"][name], width=params["width"], depth=params["depth"],
         )  # fmt: skip
         return regret_rows(trained, population, budget, ["gennes"], experiment=experiment, problem=name, d=dim)
-    return [
-        row
-        for fold in range(params["replicates"])
-        for row in peer_rows(
-            method, params["methods"][method], name, dim, fold, seed=params["seed"], shift=shift, budget=budget,
-            start=population, experiment=experiment,
-        )
-    ]  # fmt: skip
+    seeds = fold_seeds(params["seed"], params["replicates"])
+    return peer_rows(
+        method, params["methods"][method], benchmark_problem(name, dim, seeds, shift), seeds, budget=budget,
+        evaluations=evaluation_grid(budget, population), experiment=experiment, problem=name, d=dim, method=method,
+    )  # fmt: skip

@@ -1,33 +1,49 @@
-"""One run of a peer on one fold of a benchmark problem, as rows of its budget curve."""
+"""Runs of an optimizer on the folds of a benchmark problem, as rows of its budget curve."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from common.metrics.curves import best_after, evaluation_grid
-from common.objective import Objective
+import numpy as np
+
+from common.functions.transforms import Function
+from common.lockstep import minimize_folds
+from common.metrics.curves import best_after
 from common.optimizers import get_optimizer
 from common.reporting.rows import Row
-from papers.gennes.problems import benchmark_problem, fold_seeds
 
 SOLVED = 1e-10  # a run stops at this regret; no table tells lower values apart
 
 
 def peer_rows(
-    method: str, options: dict[str, Any], problem: str, dim: int, fold: int, *, seed: int, shift: float, budget: int,
-    start: int, **key: Any,
+    name: str, options: dict[str, Any], function: Function, seeds: Sequence[int], /, *, budget: int,
+    evaluations: Sequence[int], scale: float = 1.0, hit: float | None = None, first: int = 0, **key: Any,
 ) -> list[Row]:  # fmt: skip
-    """Return the regrets of ``method`` on the translation that fold ``fold`` of ``seed`` has, from ``start`` on."""
-    fold_seed = fold_seeds(seed, fold + 1)[fold]
-    function = benchmark_problem(problem, dim, [fold_seed], shift).fold(0)
+    """Return the regrets of the method called ``name`` on every fold of ``function`` after each number of ``evaluations``.
+
+    Args:
+        seeds: one a fold; a run is keyed by its fold's seed.
+        scale: what a regret of one means on this function; regrets are in units of it.
+        hit: also return, for every number of evaluations, after how many the regret was at most this (inf: not yet).
+        first: number of the first fold.
+    """
     optimum = float(function.optimal_value)
-    objective = Objective(function, function.bounds, optimal_value=optimum)
-    result = get_optimizer(method)(**options).minimize(objective, budget, fold_seed, target=optimum + SOLVED)
-    grid = evaluation_grid(budget, start)
-    regrets = best_after(result.history, grid) - optimum
-    assert regrets.min() > -1e-9, "a regret is negative: the optimum is not the optimum"
-    return [
-        {**key, "problem": problem, "d": dim, "method": method, "replicate": fold, "evaluations": evaluations,
-         "metric": "regret", "value": max(float(regret), 0.0)}
-        for evaluations, regret in zip(grid, regrets, strict=True)
-    ]  # fmt: skip
+    make = get_optimizer(name)
+    results = minimize_folds(lambda: make(**options), function, budget, seeds, target=optimum + SOLVED * scale)
+    rows: list[Row] = []
+    for fold, result in enumerate(results, first):
+        history = result.history
+        regrets = (best_after(history, evaluations) - optimum) / scale
+        assert regrets.min() > -1e-9, "a regret is negative: the optimum is not the optimum"
+        metrics = {"regret": regrets.clip(min=0)}
+        if hit is not None:
+            reached = history[(history[:, 1] - optimum) / scale <= hit, 0]
+            first_hit = reached[0] if len(reached) else np.inf
+            metrics["hit"] = np.where(first_hit <= np.asarray(evaluations), first_hit, np.inf)
+        rows += [
+            {**key, "replicate": fold, "evaluations": count, "metric": metric, "value": float(value)}
+            for metric, values in metrics.items()
+            for count, value in zip(evaluations, values, strict=True)
+        ]
+    return rows

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from common.experiments import map_rows
+from common.metrics.curves import evaluation_grid
 from common.reporting.rows import Row
 from papers.gennes.experiments.peers import peer_rows
 from papers.gennes.experiments.training import regret_rows, train
+from papers.gennes.problems import benchmark_problem, fold_seeds
 
 
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
@@ -32,13 +34,8 @@ def _problem(params: dict[str, Any], cache: Path, task: tuple[str, str, str, int
         )  # fmt: skip
         return regret_rows(trained, population, budget, [variant], experiment="variants", problem=name, d=dim)
     settings = dict(params["peers"][variant])
-    method = settings.pop("method")
-    rows = [
-        row
-        for fold in range(params["replicates"])
-        for row in peer_rows(
-            method, settings, name, dim, fold, seed=params["seed"], shift=params["shift"], budget=budget,
-            start=population, experiment="variants",
-        )
-    ]  # fmt: skip
-    return [{**row, "method": variant} for row in rows]
+    seeds = fold_seeds(params["seed"], params["replicates"])
+    return peer_rows(
+        settings.pop("method"), settings, benchmark_problem(name, dim, seeds, params["shift"]), seeds, budget=budget,
+        evaluations=evaluation_grid(budget, population), experiment="variants", problem=name, d=dim, method=variant,
+    )  # fmt: skip

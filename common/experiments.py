@@ -13,16 +13,11 @@ from typing import Any
 
 import yaml
 
-import common
 from common.parallel import map_tasks
 from common.reporting.rows import Row, write_rows
 from common.reporting.timing import record_time
 from common.training.hashing import code_hash
 from common.training.rundir import RunDirectory
-
-# What may decide a number; reporting only reads the numbers.
-_COMMON = Path(common.__file__).parent
-_CODE = [_COMMON / name for name in ("objective.py", "functions", "metrics", "optimizers", "training")]
 
 
 def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | None = None) -> None:
@@ -30,7 +25,8 @@ def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | N
 
     An experiment is a module ``papers.<paper>.experiments.<name>`` with ``run(params, cache) -> rows``: ``params`` is
     its section of params.yaml and always has ``seed`` and ``replicates``; ``cache`` is a folder for what is finished,
-    so that a killed experiment goes on. Once the rows are written the cache is deleted.
+    so that a killed experiment goes on; it is another one when a dependency of the experiment's stage in dvc.yaml or
+    a parameter changes. Once the rows are written the cache is deleted.
 
     Args:
         args: the command line's words; None for those of this process.
@@ -51,7 +47,7 @@ def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | N
     if options.replicates is not None:
         params["replicates"] = min(options.replicates, params["replicates"])
     experiment = import_module(f"papers.{paper}.experiments.{options.name}")
-    run = RunDirectory(paper, options.name, params, code_hash(*_CODE, folder))
+    run = RunDirectory(paper, options.name, params, code_hash(*_dependencies(folder, options.name)))
     cache = run.path / "tasks"
     with run.lock():
         if options.out is None:
@@ -75,6 +71,12 @@ def map_rows(
     """
     rows = map_tasks(partial(function, params, cache), tasks, key=lambda task: "-".join(map(str, task)), cache=cache)
     return [row for part in rows for row in part]
+
+
+def _dependencies(folder: Path, name: str) -> list[Path]:
+    """Return what the experiment's stage depends on: only then does a change make finished tasks worthless."""
+    stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+    return [Path(dependency) for dependency in stages[name]["deps"]]
 
 
 def read_params(path: Path, section: str) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def toy(tmp_path, monkeypatch):
     (folder / "experiments/__init__.py").touch()
     (folder / "experiments/table1.py").write_text(EXPERIMENT)
     (folder / "params.yaml").write_text(PARAMS)
+    (folder / "dvc.yaml").write_text("stages: {table1: {deps: [papers/toy/experiments/table1.py]}}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GLOBOPT_WORKERS", "1")
     monkeypatch.setattr(papers, "__path__", [*papers.__path__, str(tmp_path / "papers")])
@@ -125,6 +126,15 @@ def test_a_killed_experiment_computes_only_what_is_missing():
     assert caches() == []
 
 
+def test_what_is_finished_survives_a_change_of_code_that_the_stage_does_not_depend_on(toy, monkeypatch):
+    monkeypatch.setenv("CRASH_AT", "2")
+    subprocess.run([sys.executable, "-c", PROGRAM, "table1"], check=False)
+    (toy / "another_room.py").write_text("x = 1\n")
+    monkeypatch.delenv("CRASH_AT")
+    command()
+    assert sorted(calls()) == [0, 1, 2, 3]
+
+
 @pytest.mark.parametrize("changed", ["params", "code"])
 def test_what_is_finished_counts_only_for_the_same_parameters_and_code(toy, monkeypatch, changed):
     monkeypatch.setattr("common.experiments.shutil.rmtree", lambda *args, **options: None)  # keep the cache
@@ -134,7 +144,7 @@ def test_what_is_finished_counts_only_for_the_same_parameters_and_code(toy, monk
     if changed == "params":
         (toy / "params.yaml").write_text(PARAMS.replace("scale: 2.0", "scale: 1.0"))
     else:
-        (toy / "another_room.py").write_text("x = 1\n")
+        (toy / "experiments/table1.py").write_text(EXPERIMENT + "\n")
     command()
     assert calls() == [0, 1, 2, 3] * 2
     assert values() == ([300, 301, 302, 303] if changed == "params" else [600, 602, 604, 606])

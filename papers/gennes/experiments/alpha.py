@@ -18,10 +18,6 @@ def run(params: dict[str, Any], cache: Path) -> list[Row]:
 
 def _problem(params: dict[str, Any], cache: Path, task: tuple[str, int]) -> list[Row]:
     name, dim = task
-    budget, population, alphas = params["budget"], params["population"], params["alphas"]
-    trained = train(
-        cache, budget, population, alphas, function=name, dim=dim, folds=params["replicates"], seed=params["seed"],
-        shift=params["shift"], lr=[params["lr"][name]] * len(alphas), width=params["width"], depth=params["depth"],
-    )  # fmt: skip
-    methods = [f"alpha={alpha}" for alpha in alphas]
-    return regret_rows(trained, population, budget, methods, experiment="alpha", problem=name, d=dim)
+    alphas = params["alphas"]
+    trained = train(params, cache, name, dim, alpha=alphas, lr=[params["lr"][name]] * len(alphas))
+    return regret_rows(trained, params, [f"alpha={alpha}" for alpha in alphas], experiment="alpha")

@@ -1,4 +1,4 @@
-"""Beyond the paper: many optimizers on suites of the paper's functions, at several budgets (``run`` serves two stages)."""
+"""Beyond the paper: many optimizers on suites of the paper's functions, at several budgets."""
 
 from __future__ import annotations
 

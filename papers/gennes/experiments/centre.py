@@ -22,16 +22,14 @@ def run(params: dict[str, Any], cache: Path) -> list[Row]:
 
 def _problem(params: dict[str, Any], cache: Path, task: tuple[str, str, int, float]) -> list[Row]:
     method, name, dim, share = task
-    shift, budget, population = share * HALF_WIDTHS[name], params["budget"], params["population"]
+    shift, budget = share * HALF_WIDTHS[name], params["budget"]
     experiment = f"centre c={share:g}"
     if method == "gennes":
-        trained = train(
-            cache, budget, population, params["alpha"], function=name, dim=dim, folds=params["replicates"],
-            seed=params["seed"], shift=shift, lr=params["lr"][name], width=params["width"], depth=params["depth"],
-        )  # fmt: skip
-        return regret_rows(trained, population, budget, ["gennes"], experiment=experiment, problem=name, d=dim)
+        trained = train(params, cache, name, dim, shift=shift)
+        return regret_rows(trained, params, ["gennes"], experiment=experiment)
     seeds = fold_seeds(params["seed"], params["replicates"])
     return peer_rows(
         method, params["methods"][method], benchmark_problem(name, dim, seeds, shift), seeds, budget=budget,
-        evaluations=evaluation_grid(budget, population), experiment=experiment, problem=name, d=dim, method=method,
+        evaluations=evaluation_grid(budget, params["population"]), experiment=experiment, problem=name, d=dim,
+        method=method,
     )  # fmt: skip

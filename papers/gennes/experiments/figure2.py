@@ -20,13 +20,10 @@ def run(params: dict[str, Any], cache: Path) -> list[Row]:
     ``has_global``: whether the global one is among them.
     """
     rows = []
-    for name, lr in params["lr"].items():
+    for name in params["lr"]:
         iterations = params["iterations"]
         budget = (max(iterations) + 1) * params["population"]
-        trained = train(
-            cache, budget, params["population"], params["alpha"], function=name, dim=2, folds=params["replicates"],
-            seed=params["seed"], shift=0.0, lr=lr, record=iterations, width=params["width"], depth=params["depth"],
-        )  # fmt: skip
+        trained = train({**params, "budget": budget}, cache, name, 2, shift=0.0, record=iterations)
         for iteration in iterations:
             key = {"experiment": "figure2", "problem": name, "d": 2, "evaluations": iteration * params["population"]}
             populations = trained.populations[iteration]

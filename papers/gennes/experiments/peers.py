@@ -20,7 +20,7 @@ def peer_rows(
     name: str, options: dict[str, Any], function: Function, seeds: Sequence[int], /, *, budget: int,
     evaluations: Sequence[int], scale: float = 1.0, hit: float | None = None, first: int = 0, **key: Any,
 ) -> list[Row]:  # fmt: skip
-    """Return the regrets of the method called ``name`` on every fold of ``function`` after each number of ``evaluations``.
+    """Return the regrets of the method ``name`` on every fold of ``function`` after each number of ``evaluations``.
 
     Args:
         seeds: one a fold; a run is keyed by its fold's seed.

@@ -17,11 +17,4 @@ def run(params: dict[str, Any], cache: Path) -> list[Row]:
 
 
 def _problem(params: dict[str, Any], cache: Path, task: tuple[str, int]) -> list[Row]:
-    name, dim = task
-    budget, population = params["budget"], params["population"]
-    trained = train(
-        cache, budget, population, params["alpha"], function=name, dim=dim, folds=params["replicates"],
-        seed=params["seed"], shift=params["shift"], lr=params["lr"][name], width=params["width"],
-        depth=params["depth"], init=params["init"],
-    )  # fmt: skip
-    return regret_rows(trained, population, budget, ["gennes"], experiment="table1_gennes", problem=name, d=dim)
+    return regret_rows(train(params, cache, *task), params, ["gennes"], experiment="table1_gennes")

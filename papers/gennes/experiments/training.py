@@ -1,4 +1,4 @@
-"""What the experiments share: train an ensemble on one problem by Lightning's Trainer, and read its regret curves."""
+"""What the experiments share: an ensemble trained on one problem by Lightning's Trainer, its regret curves as rows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,22 @@ ITERATIONS_PER_EPOCH = 100
 CODE = [adam, data, functions, model, module, noise, problems]
 
 
-def train(cache: Path, budget: int, population: int, alpha: Any = 0.99, **settings: Any) -> GennesModule:
-    """Train ``GennesModule(**settings)`` with ``budget`` evaluations a member; continue what ``cache`` has of it.
+NETWORK = ("width", "depth", "init", "last_std")
 
-    A budget that is no multiple of an epoch is trained in shorter epochs, never beyond.
+
+def train(params: dict[str, Any], cache: Path, function: str, dim: int, **changed: Any) -> GennesModule:
+    """Train on all folds of a problem with the settings of ``params``, where ``changed`` does not say otherwise.
+
+    ``lr`` and ``alpha`` may be lists, one value a setting. What ``cache`` has of the run is continued. A budget that is
+    no multiple of an epoch is trained in shorter epochs, never beyond.
     """
+    settings = {key: params[key] for key in NETWORK if key in params} | changed
+    if "lr" not in changed:
+        settings["lr"] = params["lr"][function]
+    alpha = settings.pop("alpha", params.get("alpha"))
+    settings.setdefault("shift", params.get("shift"))
+    settings |= {"function": function, "dim": dim, "folds": params["replicates"], "seed": params["seed"]}
+    budget, population = params["budget"], params["population"]
     iterations = budget // population
     per_epoch = next(n for n in range(min(ITERATIONS_PER_EPOCH, iterations), 0, -1) if iterations % n == 0)
     trained = GennesModule(**settings)
@@ -42,17 +53,17 @@ def train(cache: Path, budget: int, population: int, alpha: Any = 0.99, **settin
     return trained
 
 
-def regret_rows(trained: GennesModule, population: int, budget: int, methods: list[str], **key: Any) -> list[Row]:
+def regret_rows(trained: GennesModule, params: dict[str, Any], methods: list[str], **key: Any) -> list[Row]:
     """Return the budget curves of all members as rows; ``methods`` names the settings, in their order."""
     trace = trained.trace.clamp(min=0)  # rounding may leave -1e-15 at the optimum
     assert float(trained.trace.min()) > -1e-9, "a regret is negative: the optimum is not the optimum"
     rows = []
-    for evaluations in evaluation_grid(budget, start=population):
-        best = trace[evaluations // population - 1].view(len(methods), trained.folds)
+    for evaluations in evaluation_grid(params["budget"], start=params["population"]):
+        best = trace[evaluations // params["population"] - 1].view(len(methods), trained.folds)
         for method, folds in zip(methods, best.tolist(), strict=True):
             for fold, value in enumerate(folds):
                 rows.append(
-                    {**key, "method": method, "replicate": fold, "evaluations": evaluations, "metric": "regret",
-                     "value": value}
+                    {**key, "problem": trained.hparams["function"], "d": trained.hparams["dim"], "method": method,
+                     "replicate": fold, "evaluations": evaluations, "metric": "regret", "value": value}
                 )  # fmt: skip
     return rows

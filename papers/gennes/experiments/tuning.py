@@ -22,14 +22,9 @@ def run(params: dict[str, Any], cache: Path) -> list[Row]:
 
 
 def _problem(params: dict[str, Any], cache: Path, task: tuple[str, int]) -> list[Row]:
-    name, dim = task
-    budget, population, rates = params["budget"], params["population"], params["lr"]
-    trained = train(
-        cache, budget, population, [params["alpha"]] * len(rates), function=name, dim=dim, folds=params["replicates"],
-        seed=params["seed"], shift=params["shift"], lr=rates, width=params["width"], depth=params["depth"],
-    )  # fmt: skip
-    methods = [f"lr={rate:g}" for rate in rates]
-    return regret_rows(trained, population, budget, methods, experiment="tuning", problem=name, d=dim)
+    rates = params["lr"]
+    trained = train(params, cache, *task, lr=rates)
+    return regret_rows(trained, params, [f"lr={rate:g}" for rate in rates], experiment="tuning")
 
 
 def best_rates(rows: pd.DataFrame) -> dict[str, float]:

@@ -25,17 +25,14 @@ def run(params: dict[str, Any], cache: Path) -> list[Row]:
 
 def _problem(params: dict[str, Any], cache: Path, task: tuple[str, str, str, int]) -> list[Row]:
     kind, variant, name, dim = task
-    budget, population = params["budget"], params["population"]
     if kind == "gennes":
-        settings = {"lr": params["lr"][name], "alpha": params["alpha"], **params["gennes"][variant]}
-        trained = train(
-            cache, budget, population, function=name, dim=dim, folds=params["replicates"], seed=params["seed"],
-            shift=params["shift"], width=params["width"], **settings,
-        )  # fmt: skip
-        return regret_rows(trained, population, budget, [variant], experiment="variants", problem=name, d=dim)
+        trained = train(params, cache, name, dim, **params["gennes"][variant])
+        return regret_rows(trained, params, [variant], experiment="variants")
+    budget = params["budget"]
     settings = dict(params["peers"][variant])
     seeds = fold_seeds(params["seed"], params["replicates"])
     return peer_rows(
         settings.pop("method"), settings, benchmark_problem(name, dim, seeds, params["shift"]), seeds, budget=budget,
-        evaluations=evaluation_grid(budget, population), experiment="variants", problem=name, d=dim, method=variant,
+        evaluations=evaluation_grid(budget, params["population"]), experiment="variants", problem=name, d=dim,
+        method=variant,
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ import torch
 from common.objective import Objective
 
 FIRST_STEP = 0.1  # length of the first trial step, in half-widths of the box per variable
-PRECISION = 1e-11  # a search ends when an iteration gains less than this share of what the search has gained
+PRECISION = 1e-11  # a search ends when an iteration gains less than about this share of what its first step promised
 PATIENCE = 7  # evaluations before a search may be given up
 RECENT = 3  # ... judged by the gain of its last evaluations
 HOPE = 5.0  # ... of which this multiple is expected to come at best
@@ -52,7 +53,7 @@ class _GivenUp(Exception):
 
 
 def descend(box: UnitBox, z: np.ndarray, rival: float = math.inf) -> Point:
-    """Minimize locally from ``z`` (``d``) and return the best point; counts as what it queries.
+    """Minimize locally from ``z`` (``d``) and return the best point; every query counts.
 
     L-BFGS-B sees values relative to the first one and in units of the first gradient, so neither scale nor offset of
     the function matters. A search that can't come below ``rival`` at the rate of its last evaluations is given up.
@@ -75,12 +76,11 @@ def descend(box: UnitBox, z: np.ndarray, rival: float = math.inf) -> Point:
             raise _GivenUp
         return (value - offset) / scale, gradient / scale
 
-    # SciPy's rule is relative to what was gained or to 1, whichever is more; the first step gains first_step^2.
+    # SciPy's rule is relative to what was gained or to 1, whichever is more; on a straight slope the first step
+    # gains first_step^2.
     options = {"ftol": PRECISION * min(first_step**2, 1.0), "gtol": 0.0, "maxiter": 10**9, "maxfun": 10**9}
-    try:
+    with contextlib.suppress(_GivenUp):
         scipy.optimize.minimize(
             relative, z, jac=True, method="L-BFGS-B", bounds=scipy.optimize.Bounds(-1, 1), options=options
         )
-    except _GivenUp:
-        pass
     return Point(lowest, best[-1])

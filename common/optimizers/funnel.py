@@ -28,7 +28,7 @@ def funnel_step(offsets: np.ndarray, values: np.ndarray) -> np.ndarray | None:
     """
     size = math.sqrt((offsets**2).sum(1).mean())
     spread = float(values.std())
-    if not (size > 0 and 0 < spread < math.inf):
+    if not (size > 0 and 0 < spread < math.inf) or (offsets == offsets[0]).all():
         return None
     d = offsets.shape[1]
     # Columns of equal size: b is measured in steps of size / sqrt(d), c in size^2.

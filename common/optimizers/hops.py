@@ -55,7 +55,7 @@ class HopPortfolio:
         self.offer(descend(self.box, numpy_generator(self.seed, "hops start").uniform(-1, 1, self.box.dim)))
 
     def offer(self, found: Point) -> bool:
-        """Take in a local minimum that somebody found; return whether it is the lowest."""
+        """Take in a local minimum, or how far a search came; return whether it is the lowest."""
         self._minima.append(found)
         lower = found.value < self.best.value
         if lower:

@@ -6,7 +6,8 @@ verdicts), and ``choices`` (what we had to decide, and inconsistencies of the pa
 the first one is the figure that stands for the paper.
 
 An item with ``headline: false`` is secondary (the same numbers read another way, a sensitivity study): its verdicts
-stay in ``cells.csv`` and are counted at its own table, not in the counts that stand for the paper.
+stay in ``cells.csv`` and are counted at its own table, not in the counts that stand for the paper. A claim with
+``headline: false`` is ours, not the paper's; it is judged the same way, and shown and counted apart.
 
 A comparison's lists in ``left``, ``right``, ``over`` and ``at`` expand into one comparison per combination. Lists in
 ``pooled`` do not: a replicate's value is its mean over all of their combinations. ``scale: solved`` turns each row into
@@ -109,6 +110,7 @@ class Claim:
     comparisons: tuple[Comparison, ...]
     holds: float
     fails_below: float
+    headline: bool
 
 
 @dataclass(frozen=True)
@@ -307,6 +309,7 @@ def _claim(entry: Entry) -> Claim:
         comparisons=tuple(comparisons),
         holds=entry.share("holds", 1.0),
         fails_below=entry.share("fails_below", 0.5),
+        headline=entry.flag("headline", True),
     )
     if claim.fails_below > claim.holds:
         entry.fail("fails_below", "must not be above 'holds'")

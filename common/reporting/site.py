@@ -77,6 +77,16 @@ def _paper(report: PaperReport, reports_dir: Path) -> dict[str, Any]:
     def commands(entry: Any) -> list[str]:
         return list(dict.fromkeys(stage.command for stage in stages_of(entry.results, report.stages)))
 
+    sentences = [
+        {
+            "claim": claim,
+            "cell": lines[claim.id][0],
+            "comparisons": sorted(compared[claim.id], key=lambda line: -OUTCOMES.index(line.outcome)),
+            "stale": claim.id in report.stale,
+            "commands": commands(claim),
+        }
+        for claim in claims.claims
+    ]
     return {
         "claims": claims,
         "counts": verdict_counts(claims, cells),
@@ -91,16 +101,8 @@ def _paper(report: PaperReport, reports_dir: Path) -> dict[str, Any]:
             }
             for item in claims.items
         ],
-        "in_words": [
-            {
-                "claim": claim,
-                "cell": lines[claim.id][0],
-                "comparisons": sorted(compared[claim.id], key=lambda line: -OUTCOMES.index(line.outcome)),
-                "stale": claim.id in report.stale,
-                "commands": commands(claim),
-            }
-            for claim in claims.claims
-        ],
+        "in_words": [one for one in sentences if one["claim"].headline],
+        "ours": [one for one in sentences if not one["claim"].headline],
         "benchmarks": [
             {
                 **_benchmark(benchmark, report.benchmarks[benchmark.id]),

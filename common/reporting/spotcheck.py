@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +19,12 @@ from scipy import stats
 
 from common.reporting.claims import load_claims
 from common.reporting.files import write_text
-from common.reporting.rows import read_rows, select_rows
+from common.reporting.rows import Selection, read_rows, select_rows
 from common.reporting.stages import MISSING_TOOL, Stage, read_stages
 from common.reporting.verdicts import LOG_FLOOR
 
-CELL_KEY = ["problem", "d", "method", "evaluations", "metric"]
+PROBLEM = ["experiment", "problem", "d"]
+CELL_COLUMNS = ["stage", "cell", "committed", "fresh", "n", "n_fresh", "p"]
 FAMILY_LEVEL = 0.01
 MIN_DECADES = 0.02
 """Least standard deviation on the log10 scale (5%), so that rounding on another machine is no difference."""
@@ -73,11 +74,15 @@ def spotcheck(
 ) -> SpotCheck:
     """Run each experiment's own command with ``--fresh SEED --replicates K --out DIR`` and test what it writes.
 
-    A cell (problem, d, method, evaluations, metric) that a claim uses, or every cell of a file that no claim uses,
-    fails when the mean of the fresh replicates lies outside the prediction interval of the committed ones, at a level
-    of 0.01 over all cells together. A cell that all committed replicates solve may fail by one unlucky replicate, so
-    the stages of failing cells run once more on other keys: only what differs twice has failed. A stage whose command
-    ends with status 69 lacks a system tool and is listed as not re-run.
+    A cell (experiment, problem, d, method, evaluations, metric) that a claim uses, or every cell of a file that no
+    claim uses, fails when the mean of the fresh replicates lies outside the prediction interval of the committed ones,
+    at a level of 0.01 over all cells together. A cell that all committed replicates solve may fail by one unlucky
+    replicate, so the stages of failing cells run once more on other keys: only what differs twice has failed. A stage
+    whose command ends with status 69 lacks a system tool and is listed as not re-run.
+
+    Where the report counts solved runs (a benchmark, a claim with ``scale: solved``), so does the test: Fisher's exact
+    test on the runs of a method at a number of evaluations, all problems together. Cell by cell these would be
+    thousands of tests of two runs each, many of which one unlucky fold decides; unsolved runs have no finite hit.
 
     Writes ``<reports_dir>/times/spotcheck.json``.
 
@@ -94,13 +99,13 @@ def spotcheck(
         raise ValueError(
             f"no stage in {papers_dir} runs an experiment" + (f" of {', '.join(papers)}" if papers else "")
         )
-    selections = {stage.paper: _claimed(Path(papers_dir) / stage.paper) for stage in stages}
+    uses = {stage.paper: _uses(Path(papers_dir) / stage.paper) for stage in stages}
     result = SpotCheck(seed, replicates, pd.DataFrame())
     tables = []
     for stage in stages:
-        table = _run(stage, root, selections[stage.paper], seed, replicates, result, say)
+        table = _run(stage, root, uses[stage.paper], seed, replicates, result, say)
         tables += [] if table is None else [table]
-    cells = pd.concat(tables, ignore_index=True) if tables else _test(_no_cells(), _no_cells(), "")
+    cells = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=CELL_COLUMNS)
     level = FAMILY_LEVEL / max(1, int(cells["p"].notna().sum()))
     suspects = cells[cells["p"] < level]
     for stage in stages:
@@ -108,13 +113,11 @@ def spotcheck(
         if of_stage.empty:
             continue
         say(f"{stage.paper}.{stage.name}: {len(of_stage)} cells differ; once more on other keys")
-        again = _run(stage, root, selections[stage.paper], seed + 1, replicates, result, say)
+        again = _run(stage, root, uses[stage.paper], seed + 1, replicates, result, say)
         if again is not None:
-            key = ["stage", *CELL_KEY]
-            twice = of_stage.merge(again[again["p"] < level][key], on=key)
+            twice = of_stage[of_stage["cell"].isin(again["cell"][again["p"] < level])]
             result.failed += [
-                f"{line.stage}: {line.problem} d={line.d} {line.method} {line.metric} at {line.evaluations}: "
-                f"committed {line.committed:.3g}, fresh {line.fresh:.3g}"
+                f"{line.stage}: {line.cell}: committed {line.committed:.3g}, fresh {line.fresh:.3g}"
                 for line in twice.itertuples()
             ]
     result.cells = cells.sort_values("p", kind="stable", ignore_index=True)
@@ -129,16 +132,35 @@ def spotcheck(
     return result
 
 
-def _claimed(folder: Path) -> list[dict[str, object]] | None:
-    """Return the selections that a paper's claims use, or None where it has no claims file."""
+@dataclass(frozen=True)
+class _Use:
+    """Rows that a number is computed from; with a ``target``, what counts is how many runs are at or below it."""
+
+    selection: Selection
+    target: float | None = None
+
+
+def _uses(folder: Path) -> list[_Use]:
+    """Return what a paper's claims use: nothing where it has no claims file."""
     path = folder / "claims.yaml"
-    return list(load_claims(path).selections()) if path.exists() else None
+    if not path.exists():
+        return []
+    claims = load_claims(path)
+    uses = [_Use(selection) for selection in replace(claims, claims=(), benchmarks=()).selections()]
+    for comparison in (comparison for claim in claims.claims for comparison in claim.comparisons):
+        sides = [side for side in (comparison.left, comparison.right) if side is not None]
+        selections = [selection for side in sides for selection in comparison.selections(side)]
+        uses += [_Use(selection, comparison.target) for selection in selections]
+    for benchmark in claims.benchmarks:
+        values, _ = benchmark.selections()
+        uses.append(_Use(values, benchmark.target))
+    return uses
 
 
 def _run(
     stage: Stage,
     root: Path,
-    selections: list[dict[str, object]] | None,
+    uses: list[_Use],
     seed: int,
     replicates: int,
     result: SpotCheck,
@@ -171,44 +193,90 @@ def _run(
                 where = "the committed" if fresh.exists() else "the fresh"
                 result.failed.append(f"{name}: {where} {Path(file).name} is missing")
                 continue
-            tables.append(_test(_cells(read_rows(root / file), selections), _cells(read_rows(fresh), None), name))
+            tables.append(_test(read_rows(root / file), read_rows(fresh), uses).assign(stage=name))
     found = pd.concat(tables, ignore_index=True) if tables else None
     if found is not None:
         for line in found[found["n_fresh"] == 0].itertuples():
-            result.failed.append(f"{name}: {line.problem} d={line.d} {line.method} at {line.evaluations}: no fresh row")
+            result.failed.append(f"{name}: {line.cell}: no fresh row")
     return found
 
 
-def _no_cells() -> pd.Series:
-    return pd.Series(dtype=object, index=pd.MultiIndex.from_tuples([], names=CELL_KEY))
-
-
-def _cells(rows: pd.DataFrame, selections: list[dict[str, object]] | None) -> pd.Series:
-    """Return cell -> array of its values, for the rows that any selection uses; for all, where none uses any."""
-    used = [select_rows(rows, selection).index for selection in selections or []]
-    chosen = np.unique(np.concatenate(used)) if used else np.array([], dtype=int)
-    if len(chosen):
-        rows = rows.loc[chosen]
-    return rows.groupby(CELL_KEY, sort=False)["value"].agg(np.asarray) if len(rows) else _no_cells()
-
-
-def _test(committed: pd.Series, fresh: pd.Series, stage: str) -> pd.DataFrame:
-    """Return one line per committed cell: means, sizes, p-value (nan where it cannot be tested)."""
+def _test(committed: pd.DataFrame, fresh: pd.DataFrame, uses: list[_Use]) -> pd.DataFrame:
+    """Return one line per committed cell or count: means, sizes, p-value (nan where it cannot be tested)."""
     lines = []
-    for key, values in committed.items():
-        new = fresh.get(key, np.array([]))
-        lines.append(
-            {
-                "stage": stage,
-                **dict(zip(CELL_KEY, key, strict=True)),
-                "committed": float(np.mean(values)),
-                "fresh": float(np.mean(new)) if len(new) else math.nan,
-                "n": len(values),
-                "n_fresh": len(new),
-                "p": prediction_p_value(values, new),
-            }
-        )
-    return pd.DataFrame(lines, columns=["stage", *CELL_KEY, "committed", "fresh", "n", "n_fresh", "p"])
+    fresh_cells = _cells(fresh)
+    for cell, values in _cells(_by_cell(committed, uses)).items():
+        new = fresh_cells.get(cell, np.array([]))
+        lines.append(_line(cell, values, new, prediction_p_value(values, new)))
+    for use in uses:
+        new_tables = _tables(fresh, use)
+        for cell, table in _tables(committed, use).items():
+            complete = new_tables.get(cell, table[:0]).reindex(columns=table.columns).dropna()
+            solved, new = (one.to_numpy().ravel() <= use.target for one in (table, complete))
+            lines.append(_line(cell, solved, new, solved_p_value(solved, new)))
+    return pd.DataFrame(lines, columns=CELL_COLUMNS).drop_duplicates("cell")
+
+
+def _line(cell: str, values: np.ndarray, new: np.ndarray, p: float) -> dict[str, object]:
+    return {
+        "cell": cell,
+        "committed": float(np.mean(values)),
+        "fresh": float(np.mean(new)) if len(new) else math.nan,
+        "n": len(values),
+        "n_fresh": len(new),
+        "p": p,
+    }
+
+
+def _by_cell(rows: pd.DataFrame, uses: list[_Use]) -> pd.DataFrame:
+    """Return the rows that are tested cell by cell: all, where nothing uses any."""
+    used = [(use, select_rows(rows, use.selection).index) for use in uses]
+    if not any(len(index) for _, index in used):
+        return rows
+    return rows.loc[sorted({number for use, index in used if use.target is None for number in index})]
+
+
+def _cells(rows: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the values of each cell, by its name."""
+    return {
+        f"{experiment}, {problem} d={d} {method} {metric} at {evaluations}": values.to_numpy()
+        for (experiment, problem, d, method, evaluations, metric), values in rows.groupby(
+            [*PROBLEM, "method", "evaluations", "metric"], sort=False
+        )["value"]
+    }
+
+
+def _tables(rows: pd.DataFrame, use: _Use) -> dict[str, pd.DataFrame]:
+    """Return the runs that ``use`` counts, of each method and number of evaluations, as replicates x problems.
+
+    A replicate that lacks a problem is left out: a share of solved runs would be about other problems than another's.
+    """
+    if use.target is None:
+        return {}
+    named = ("method", "evaluations", "metric")
+    where = ", ".join(
+        "/".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+        for column, value in use.selection.items()
+        if column not in named
+    )
+    return {
+        f"{where or 'all problems'}: {method} solved by {metric} at {evaluations}": runs.pivot(
+            index="replicate", columns=PROBLEM, values="value"
+        ).dropna()
+        for (method, evaluations, metric), runs in select_rows(rows, use.selection).groupby(list(named), sort=False)
+    }
+
+
+def solved_p_value(committed: np.ndarray, fresh: np.ndarray) -> float:
+    """Return the two-sided p-value of Fisher's exact test that fresh runs are solved as often as the committed ones.
+
+    Problems that differ in how often they are solved make the counts vary less than the test allows for, so it errs on
+    the quiet side; it holds where all runs are solved, or none. No runs on a side give nan.
+    """
+    table = [[np.sum(runs), np.size(runs) - np.sum(runs)] for runs in (committed, fresh)]
+    if not all(map(sum, table)):
+        return math.nan
+    return float(stats.fisher_exact(table).pvalue)
 
 
 def prediction_p_value(committed: np.ndarray, fresh: np.ndarray) -> float:

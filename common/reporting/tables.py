@@ -219,12 +219,17 @@ def item_counts(cells: pd.DataFrame) -> dict[str, int]:
 
 
 def verdict_counts(claims: Claims, cells: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Return the counts of a paper: ``numbers`` (of the headline items) and ``claims`` -> verdict -> how many."""
-    sentences = cells["item"].isin([claim.id for claim in claims.claims])
+    """Return the counts of a paper, verdict -> how many: ``numbers`` (of the headline items), ``claims``, ``ours``."""
+
+    def sentences(headline: bool) -> dict[str, int]:
+        chosen = cells["item"].isin([claim.id for claim in claims.claims if claim.headline == headline])
+        return counts(cells.loc[chosen, "verdict"], CLAIM_VERDICTS)
+
     headline = cells["item"].isin([item.id for item in claims.items if item.headline])
     return {
         "numbers": item_counts(cells[headline]),
-        "claims": counts(cells.loc[sentences, "verdict"], CLAIM_VERDICTS),
+        "claims": sentences(True),
+        **({"ours": ours} if (ours := sentences(False)) else {}),
     }
 
 
@@ -244,15 +249,18 @@ def readme_markdown(papers: Iterable[tuple[Claims, pd.DataFrame, list[Figure]]])
     for claims, cells, figures in papers:
         total = verdict_counts(claims, cells)
         lines += ["", f"## {claims.title}", "", f"{claims.citation}", ""]
-        lines += [f"- {name}: {in_words(total[name])}" for name in ("numbers", "claims") if total[name]]
+        names = {"numbers": "numbers", "claims": "claims", "ours": "our own claims, beyond the paper"}
+        lines += [f"- {text}: {in_words(total[name])}" for name, text in names.items() if total.get(name)]
         verdicts = dict(zip(cells["item"], cells["verdict"], strict=True))
         won = dict(zip(cells["item"], zip(cells["ours"], cells["n"], strict=True), strict=True))
-        body = [
-            [claim.text, _share(*won[claim.id]), f"{MARKS[verdicts[claim.id]]} {verdicts[claim.id]}"]
-            for claim in claims.claims
-        ]
-        if body:
-            lines += ["", *_markdown_table(["Claim", "comparisons won", "verdict"], body)]
+        for headline, title in ((True, "Claim"), (False, "Our own claim, beyond the paper")):
+            body = [
+                [claim.text, _share(*won[claim.id]), f"{MARKS[verdicts[claim.id]]} {verdicts[claim.id]}"]
+                for claim in claims.claims
+                if claim.headline == headline
+            ]
+            if body:
+                lines += ["", *_markdown_table([title, "comparisons won", "verdict"], body)]
         if figures:
             figure = figures[0]
             lines += ["", f"![{figure.title}]({claims.paper}/{figure.id}.svg)", "", figure.title]

@@ -19,8 +19,8 @@ class GennesHop(Optimizer):
 
     Hops go on from the lowest minimum, whoever found it. After a round that found a lower one, they get as many
     evaluations as it had, and then the next round, twice as long, comes; after a round that did not, hops go on until
-    they stall. A round starts only if twice its evaluations remain. The run is the same for ``f`` and ``a f + b``,
-    ``a > 0``, and in any units of the variables, up to rounding.
+    they stall. A round starts only if it leaves half as many evaluations for hops. The run is the same for ``f`` and
+    ``a f + b``, ``a > 0``, and in any units of the variables, up to rounding.
 
     Args:
         generator, first, width, depth: see `GennesSigma`.
@@ -50,7 +50,7 @@ class GennesHop(Optimizer):
             portfolio.hop()
         while True:  # ends by the budget, a target or a callback
             length = self.rounds.length(len(self.lowered))
-            if 2 * length <= objective.remaining:
+            if 1.5 * length <= objective.remaining:
                 found = self.rounds.run(portfolio.box, seed, len(self.lowered), length)
                 self.lowered.append(portfolio.offer(found))
             start = success = objective.evaluations

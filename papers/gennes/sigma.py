@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from common.objective import Objective
-from common.optimizers.base import Optimizer, as_population
+from common.optimizers.base import Optimizer
 from common.optimizers.descent import Point, UnitBox, descend
 from common.training.keys import key_seed
 from papers.gennes.smoothing import GENERATORS, Smoothing
@@ -21,7 +22,7 @@ class GennesSigma(Optimizer):
     """GENNES with output noise that the network can't cancel, normalised gradients, a cosine rate, and a polish.
 
     Rounds of 250, 500, 1000, ... evaluations anneal fresh generators, and a local search by L-BFGS-B follows each, so
-    more budget buys slower annealing; the last round takes what remains. The run is the same for ``f`` and
+    more budget buys slower annealing; the last ones share what remains. The run is the same for ``f`` and
     ``a f + b``, ``a > 0``, and in any units of the variables, up to rounding.
 
     Args:
@@ -57,25 +58,29 @@ class Rounds:
     def __init__(self, generator: str, members: int, first: int, width: int, depth: int) -> None:
         if generator not in GENERATORS:
             raise ValueError(f"generator must be one of {', '.join(GENERATORS)}, not {generator!r}")
-        self.members, self.first = as_population(members, members), as_population(first, first)
-        self.settings = {"generator": generator, "width": as_population(width, 64), "depth": as_population(depth, 5)}
+        sizes = {"members": members, "first": first, "width": width, "depth": depth}
+        for name, size in sizes.items():
+            if isinstance(size, bool) or size != int(size) or size < 1:
+                raise ValueError(f"{name} must be a positive integer, not {size!r}")
+        self.members, self.first = int(members), int(first)
+        self.settings: dict[str, Any] = {"generator": generator, "width": int(width), "depth": int(depth)}
 
     def length(self, k: int) -> int:
         """Return the evaluations of round ``k`` (from 0)."""
         return self.first * 2**k
 
     def run(self, box: UnitBox, seed: int, k: int, length: int) -> Point:
-        """Run round ``k`` with at most ``length`` evaluations, polish its best point and return that."""
+        """Run round ``k`` with at most ``length`` evaluations (one a member at least) and polish its best point."""
         share = max(length // self.members, 1)
         population = min(max(4, round(math.sqrt(share / 15))), share)
         seeds = [key_seed(seed, "round", k, member) for member in range(self.members)]
-        smoothing = Smoothing(box.dim, seeds, population, max(share // population, 1), **self.settings)  # type: ignore[arg-type]
+        smoothing = Smoothing(box.dim, seeds, population, max(share // population, 1), **self.settings)
         return descend(box, smooth(box, smoothing).z)
 
 
 def smooth(box: UnitBox, smoothing: Smoothing) -> Point:
     """Anneal ``smoothing`` on the function and return the best point queried."""
-    best = Point(torch.zeros(box.dim).numpy(), math.inf)
+    best = Point(np.zeros(box.dim), math.inf)
     adam = smoothing.new_optimizer()
     for step in range(smoothing.iterations):
         points = smoothing(*smoothing.noise(step))

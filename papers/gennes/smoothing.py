@@ -1,4 +1,4 @@
-"""Gaussian smoothing with a moving mean (ours, not in the paper): what `GennesSigma` and `GennesHop` do in phase A.
+"""Gaussian smoothing with a moving mean (ours, not in the paper): what `GennesSigma` and `GennesHop` do in a round.
 
 A population is y = tanh(G_theta(u) + s_t e), with noise e that the generator does not see. In the paper a generator
 learns to cancel its input noise u long before that is annealed, and then looks at one place; it can't cancel e.
@@ -44,6 +44,9 @@ class Smoothing(nn.Module):
         population: N points a member and iteration.
         generator: "network" (`GeneratorEnsemble`) or "mean" (`MeanVector`).
         width, depth: of the network.
+
+    Raises:
+        ValueError: another generator.
     """
 
     def __init__(
@@ -51,9 +54,12 @@ class Smoothing(nn.Module):
         width: int = 64, depth: int = 5,
     ) -> None:  # fmt: skip
         super().__init__()
+        if generator not in GENERATORS:
+            raise ValueError(f"generator must be one of {', '.join(GENERATORS)}, not {generator!r}")
         self.dim, self.seeds, self.population, self.iterations = dim, list(seeds), population, iterations
         if generator == "network":
-            self.generator: nn.Module = GeneratorEnsemble(dim, seeds, width=width, depth=depth, last_std=0.3)
+            network = GeneratorEnsemble(dim, seeds, width=width, depth=depth, last_std=0.3)
+            self.generator: GeneratorEnsemble | MeanVector = network
             self.lr = 0.05 / math.sqrt(iterations)
         else:
             self.generator = MeanVector(dim, seeds)
@@ -70,7 +76,7 @@ class Smoothing(nn.Module):
 
     def forward(self, noise: Tensor, output_noise: Tensor) -> Tensor:
         """Map input and output noise to points ``members x N x d`` in [-1, 1]."""
-        return torch.tanh(self.generator.before_tanh(noise) + output_noise)  # type: ignore[operator]
+        return torch.tanh(self.generator.before_tanh(noise) + output_noise)
 
     def loss(self, points: Tensor, gradient: Tensor) -> Tensor:
         """Return eq. (7)'s loss with every point's gradient scaled to length 1: only directions count.

@@ -38,9 +38,9 @@ def suite_problem(suite: str, name: str, dim: int, seeds: Sequence[int]) -> Func
     plain = make_function(name, dim, bounds=(-half_width, half_width))
     draws = [torch.rand(dim, generator=torch_generator(seed, "optimum"), dtype=torch.float64) for seed in seeds]
     if name == "schwefel":
-        low, high = SCHWEFEL_SHIFTS
+        low, high = (torch.full((dim,), end, dtype=torch.float64) for end in SCHWEFEL_SHIFTS)
     else:
-        low, high = -half_width / 2 - plain.optimizers[0], half_width / 2 - plain.optimizers[0]
+        low, high = plain.bounds / 2 - plain.optimizers[0]
     function = Shifted(plain, low + (high - low) * torch.stack(draws))
     if suite == "shifted":
         return function

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from common.training.keys import Key, key_seed
+from common.training.streams import keyed_uniforms
 
 Indices = Sequence[int] | np.ndarray | Tensor
 Function = Callable[[Tensor], Tensor]
@@ -372,27 +372,6 @@ def grid_argmin(function: Function, local_minima: Tensor, cells: int) -> Tensor:
     ends = left.new_tensor([0.0, cells]).expand(len(left), 2)
     grid = torch.cat([ends, left, left + 1], dim=1) / cells
     return grid.gather(1, function(grid).argmin(1, keepdim=True)).squeeze(1)
-
-
-def keyed_uniforms(rows: Tensor, count: int, seed: int, *key: Key, start: Tensor | int = 0) -> Tensor:
-    """Return ``len(rows) x count`` numbers uniform in (0, 1), float64; row b is a function of ``rows[b]`` and the key.
-
-    A generator object for every row would cost more than the functions. So this is SplitMix64 (Steele, Lea and Flood,
-    OOPSLA 2014) as a counter: every row is a stream of it, begun at a number from the stream of the key.
-    """
-    base, starts = np.uint64(key_seed(seed, *key)), np.asarray(start).astype(np.uint64)
-    streams = _mix(base + _GAMMA * rows.numpy().astype(np.uint64)) + _GAMMA * starts
-    words = _mix(streams[:, None] + _GAMMA * np.arange(1, count + 1, dtype=np.uint64))
-    return torch.from_numpy(((words >> 12) + 0.5) * 2.0**-52)
-
-
-_GAMMA = np.uint64(0x9E3779B97F4A7C15)
-
-
-def _mix(words: np.ndarray) -> np.ndarray:
-    words = (words ^ (words >> 30)) * 0xBF58476D1CE4E5B9
-    words = (words ^ (words >> 27)) * 0x94D049BB133111EB
-    return words ^ (words >> 31)
 
 
 def _rows(indices: Indices) -> Tensor:

@@ -22,10 +22,10 @@ from common.functions.splines import (
     Splines,
     cubic_minimizer,
     grid_argmin,
-    keyed_uniforms,
     lowest,
     spline_basis,
 )
+from common.training.streams import keyed_uniforms
 
 GRID = torch.linspace(0, 1, 2001, dtype=torch.float64)
 GENERAL = SplinePrior(spacing=(0.03, 0.2), log_uniform=True, window=(0.0, 1.0))

@@ -20,7 +20,7 @@ RESULTS = Path("papers/gennes/results")
 REPORTS = Path("reports/gennes")
 TITLES = {
     "rastrigin": "Rastrigin", "ackley": "Ackley", "styblinski_tang": "Styblinski-Tang", "schwefel": "Schwefel",
-    "rosenbrock": "Rosenbrock", "three_hump_camel": "three-hump camel",
+    "rosenbrock": "Rosenbrock", "three_hump_camel": "three-hump camel", "levy": "Levy",
 }  # fmt: skip
 
 
@@ -29,6 +29,7 @@ def main() -> None:
     table1 = read_rows(RESULTS / "table1_gennes.csv", RESULTS / "table1_peers.csv")
     save_figure(regret_curves(_titled(table1), statistic="mean", columns=4), REPORTS / "figure_table1")
     save_figure(regret_curves(_titled(read_rows(RESULTS / "alpha.csv")), columns=3), REPORTS / "figure_alpha")
+    save_figure(regret_curves(_titled(read_rows(RESULTS / "beyond_curves.csv")), columns=3), REPORTS / "figure_beyond")
     save_figure(eq9_figure(read_rows(RESULTS / "eq9.csv")), REPORTS / "figure_eq9")
     save_figure(figure2(read_rows(RESULTS / "figure2.csv")), REPORTS / "figure2")
 
@@ -103,7 +104,10 @@ def _contours(axis: Axes, function: Function, anchor: Tensor | None = None) -> N
 
 
 def _titled(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(problem=rows["problem"].map(TITLES))
+    """Replace the words of a problem's name that have a title."""
+    return rows.assign(
+        problem=[", ".join(TITLES.get(word, word) for word in name.split(", ")) for name in rows["problem"]]
+    )
 
 
 if __name__ == "__main__":

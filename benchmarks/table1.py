@@ -40,11 +40,7 @@ def _train(params: dict[str, Any], function: str, dim: int, budget: int) -> floa
     """Return the seconds of one training, in a new folder for it must not find itself finished."""
     with tempfile.TemporaryDirectory() as cache:
         start = time.perf_counter()
-        train(
-            Path(cache), budget, params["population"], params["alpha"], function=function, dim=dim,
-            folds=params["replicates"], seed=params["seed"], shift=params["shift"], lr=params["lr"][function],
-            width=params["width"], depth=params["depth"], init=params["init"],
-        )  # fmt: skip
+        train({**params, "budget": budget}, Path(cache), function, dim)
         return time.perf_counter() - start
 
 

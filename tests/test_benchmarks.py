@@ -56,6 +56,14 @@ def test_the_exit_status_tells_whether_a_floor_is_missed(benchmark, status):
     assert main([benchmark], []) == status
 
 
+def test_without_a_floor_nothing_is_missed(capsys):
+    assert main([found("x", 0.1, floor=None)], []) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["x", "0.10", "0.10-0.10", "-", "noted"]
+    (entry,) = json.loads(RECORD.read_text())["benchmarks"]
+    assert (entry["floor"], entry["result"], entry["figures"]["fast (s)"]) == (None, "noted", 1.5)
+    assert main([found("x", 0.1, floor=None)], ["--list"]) == 0
+
+
 def test_why_nothing_was_measured_is_printed_and_recorded(capsys):
     main([failing("a", NotMeasured("no dvc")), failing("b", Skipped("no record"))], [])
     printed = capsys.readouterr().out

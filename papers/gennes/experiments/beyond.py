@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,19 @@ def run(params: dict[str, Any], cache: Path) -> list[Row]:
     """Run every method on all problems of all suites."""
     tasks: list[Task] = []
     for method, settings in params["methods"].items():
-        for suite, problems in params["suites"].items():
-            for name in problems["functions"]:
-                for dim in problems["dims"]:
-                    folds = _folds_of(params, settings, suite, dim)
-                    tasks += [(method, suite, name, dim, *part) for part in _parts(folds, settings["anytime"])]
+        for suite, name, dim in problems_of(params):
+            folds = _folds_of(params, settings, suite, dim)
+            tasks += [(method, suite, name, dim, *part) for part in _parts(folds, settings["anytime"])]
     return map_rows(_problem, params, cache, tasks)
+
+
+def problems_of(params: dict[str, Any]) -> list[tuple[str, str, int]]:
+    """Return (suite, function, d) of all problems that the section names."""
+    return [
+        (suite, name, dim)
+        for suite, problems in params["suites"].items()
+        for name, dim in product(problems["functions"], problems["dims"])
+    ]
 
 
 def _folds_of(params: dict[str, Any], settings: dict[str, Any], suite: str, dim: int) -> dict[int, int]:

@@ -8,6 +8,7 @@ from typing import Any
 from common.experiments import map_rows
 from common.metrics.curves import evaluation_grid
 from common.reporting.rows import Row
+from papers.gennes.experiments.beyond import problems_of
 from papers.gennes.experiments.peers import peer_rows
 from papers.gennes.problems import fold_seeds
 from papers.gennes.suites import suite_problem
@@ -15,13 +16,7 @@ from papers.gennes.suites import suite_problem
 
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
     """Run every method on every problem, each fold once, with the whole budget."""
-    problems = [
-        (suite, name, dim)
-        for suite, problems in params["suites"].items()
-        for name in problems["functions"]
-        for dim in problems["dims"]
-    ]
-    tasks = [(method, *problem) for method in params["methods"] for problem in problems]
+    tasks = [(method, *problem) for method in params["methods"] for problem in problems_of(params)]
     return map_rows(_problem, params, cache, tasks)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import groupby
 
 import numpy as np
@@ -36,32 +37,18 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
-def asked(method, function, bounds, budget=700, **options):
-    """Return the points of every query of a run, the values, and the sizes of the batches."""
-    X, y = [], []
-
-    def recorded(points):
-        values = function(points)
-        X.append(points.detach().clone())
-        y.append(values.detach().clone())
-        return values
-
-    result = minimize(recorded, bounds, method, budget, 5, **(SMALL | options))
-    assert result.nfev == budget
-    return torch.cat(X).numpy(), torch.cat(y).numpy(), [len(points) for points in X]
-
-
 @pytest.mark.parametrize("generator", GENERATORS)
 @pytest.mark.parametrize("method", METHODS)
-def test_runs_on_multiples_and_in_other_units_are_the_same_bit_for_bit(method, generator):
+def test_runs_on_multiples_and_in_other_units_are_the_same_bit_for_bit(asked, method, generator):
+    run = partial(asked, method, budget=700, rng=5, **(SMALL | {"generator": generator}))
     function = make_function("rastrigin", 3, bounds=(-3, 3))
     box = torch.tensor([[-3.0, -2.0, -1.0], [2.0, 3.0, 3.0]], dtype=torch.float64)
-    X, y, sizes = asked(method, function, box, generator=generator)
+    X, y, sizes = run(function, box)
     assert max(sizes) > 1  # the smoothing had its turn
-    times_four = asked(method, lambda X: 4 * function(X), box, generator=generator)
+    times_four = run(lambda X: 4 * function(X), box)
     np.testing.assert_array_equal(times_four[0], X)
     np.testing.assert_array_equal(times_four[1], 4 * y)
-    in_other_units = asked(method, lambda X: function(X / 8), 8 * box, generator=generator)
+    in_other_units = run(lambda X: function(X / 8), 8 * box)
     np.testing.assert_array_equal(in_other_units[0], 8 * X)
     np.testing.assert_array_equal(in_other_units[1], y)
 
@@ -114,8 +101,8 @@ def test_only_the_directions_of_gradients_count():
     assert torch.equal(smoothing.loss(points, 1024 * gradient).detach(), loss)
 
 
-def test_sigmas_rounds_double_and_a_polish_follows_each():
-    _, _, sizes = asked("gennes_sigma", make_function("levy", 4), (-10, 10), 2000, dim=4)
+def test_sigmas_rounds_double_and_a_polish_follows_each(asked):
+    _, _, sizes = asked("gennes_sigma", make_function("levy", 4), (-10, 10), 2000, 5, dim=4, **SMALL)
     turns = [(polish, sum(group)) for polish, group in groupby(sizes, lambda size: size == 1)]
     assert [polish for polish, _ in turns[:6]] == [False, True] * 3
     rounds = [evaluations for polish, evaluations in turns if not polish]
@@ -124,9 +111,9 @@ def test_sigmas_rounds_double_and_a_polish_follows_each():
     assert rounds[2] == pytest.approx(0.8 * left, abs=10)  # for 1000 and a round after them would not fit
 
 
-def test_hops_begin_and_the_next_round_is_twice_as_long():
+def test_hops_begin_and_the_next_round_is_twice_as_long(asked):
     function = make_function("rastrigin", 3, bounds=(-3, 3))
-    _, _, sizes = asked("gennes_hop", function, (-3, 3), 3000, dim=3, first=100)
+    _, _, sizes = asked("gennes_hop", function, (-3, 3), 3000, 5, dim=3, first=100, **SMALL)
     turns = [(single, sum(group)) for single, group in groupby(sizes, lambda size: size == 1)]
     assert turns[0][0]  # at least half of the first round
     assert 50 <= turns[0][1] < 100

@@ -62,6 +62,7 @@ def page(reports: Sequence[PaperReport], reports_dir: Path) -> str:
         stale_note=STALE,
         not_headline=NOT_HEADLINE,
         times=_times(reports_dir / "times"),
+        speed=_json(reports_dir / "times" / "benchmarks.json"),
         spotcheck=_json(reports_dir / "times" / "spotcheck.json"),
     )
     if len(html.encode()) > MAX_PAGE_BYTES:

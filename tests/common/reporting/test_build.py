@@ -196,3 +196,21 @@ def test_the_page_says_what_the_spot_check_found(root, reports):
     text = " ".join((reports / "index.html").read_text().split())
     assert "6 cells tested on fresh keys (seed 7, 2 replicates), 1 differ." in text
     assert "<code>toy.circuit</code> was not re-run here" in text
+
+
+def test_the_page_says_what_the_benchmarks_measured(root, reports):
+    (reports / "times").mkdir()
+    measured = {
+        "name": "batch", "compares": "one by one / batch", "floor": 2.0, "result": "pass", "ratio": 4.5,
+        "figures": {"batch (s)": 0.25},
+    }  # fmt: skip
+    skipped = {"name": "card", "compares": "a / b", "floor": None, "result": "skipped", "reason": "no such device"}
+    machine = {"cpu": "a processor", "threads": 1}
+    record = {"date": "2026-01-02T03:04:05", "machine": machine, "benchmarks": [measured, skipped]}
+    (reports / "times/benchmarks.json").write_text(json.dumps(record))
+    build(root / "papers", reports)
+    text = " ".join((reports / "index.html").read_text().split())
+    assert "a processor, 1 thread, 2026-01-02." in text
+    assert '<td>batch</td><td class="number" data-value="4.5">4.5</td>' in text
+    assert "one by one / batch <small>(batch (s) 0.25)</small>" in text
+    assert "a / b <small>(no such device)</small>" in text

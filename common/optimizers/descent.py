@@ -13,7 +13,8 @@ import torch
 from common.objective import Objective
 
 FIRST_STEP = 0.1  # length of the first trial step, in half-widths of the box per variable
-PRECISION = 1e-11  # a search ends when an iteration gains less than about this share of what its first step promised
+PRECISION = 1e-14  # a search ends when an iteration gains less than about this share of what its first step promised
+ENOUGH = 1e-11  # ... which is done only for a new lowest minimum; for others this share is enough
 PATIENCE = 7  # evaluations before a search may be given up
 RECENT = 3  # ... judged by the gain of its last evaluations
 HOPE = 5.0  # ... of which this multiple is expected to come at best
@@ -60,6 +61,9 @@ def descend(box: UnitBox, z: np.ndarray, rival: float = math.inf) -> Point:
     """
     lowest, best = z, [math.inf]  # best value after every evaluation
     first_step = FIRST_STEP * math.sqrt(box.dim)
+    # SciPy's rule is relative to what was gained or to 1, whichever is more; on a straight slope the first step
+    # gains first_step^2.
+    unit = min(first_step**2, 1.0)
     offset = scale = 0.0
 
     def relative(point: np.ndarray) -> tuple[float, np.ndarray]:
@@ -72,13 +76,13 @@ def descend(box: UnitBox, z: np.ndarray, rival: float = math.inf) -> Point:
         if value < best[-1]:
             lowest = point.copy()
         best.append(min(value, best[-1]))
-        if len(best) > PATIENCE and best[-1] - rival > HOPE * (best[-1 - RECENT] - best[-1]):
-            raise _GivenUp
+        if len(best) > PATIENCE and best[-1] >= rival:
+            gain = best[-1 - RECENT] - best[-1]
+            if best[-1] - rival > HOPE * gain or gain < ENOUGH * unit * scale:
+                raise _GivenUp
         return (value - offset) / scale, gradient / scale
 
-    # SciPy's rule is relative to what was gained or to 1, whichever is more; on a straight slope the first step
-    # gains first_step^2.
-    options = {"ftol": PRECISION * min(first_step**2, 1.0), "gtol": 0.0, "maxiter": 10**9, "maxfun": 10**9}
+    options = {"ftol": PRECISION * unit, "gtol": 0.0, "maxiter": 10**9, "maxfun": 10**9}
     with contextlib.suppress(_GivenUp):
         scipy.optimize.minimize(
             relative, z, jac=True, method="L-BFGS-B", bounds=scipy.optimize.Bounds(-1, 1), options=options

@@ -57,7 +57,8 @@ def descend(box: UnitBox, z: np.ndarray, rival: float = math.inf) -> Point:
     """Minimize locally from ``z`` (``d``) and return the best point; every query counts.
 
     L-BFGS-B sees values relative to the first one and in units of the first gradient, so neither scale nor offset of
-    the function matters. A search that can't come below ``rival`` at the rate of its last evaluations is given up.
+    the function matters. A search that can't come below ``rival`` at the rate of its last evaluations is given up; one
+    that has come below it goes on until it gains next to nothing, through ill-conditioned valleys too.
     """
     lowest, best = z, [math.inf]  # best value after every evaluation
     first_step = FIRST_STEP * math.sqrt(box.dim)

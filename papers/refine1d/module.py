@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,10 +10,8 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 
-from common.training.export import load_weights, save_weights
 from papers.refine1d.data import Batch
 from papers.refine1d.model import Refiner
-from papers.refine1d.settings import Settings
 from papers.refine1d.settings import preset as preset_settings
 
 SCHEDULES = ("cosine", "constant")
@@ -138,22 +133,3 @@ def accuracy(answers: Tensor, target: Tensor) -> dict[str, float]:
         "success_10": 100 * (error < 10).float().mean().item(),
         "success_15": 100 * (error < 15).float().mean().item(),
     }
-
-
-def save_network(path: str | Path, network: Refiner, **metadata: str) -> None:
-    """Write the weights of a network with its settings, and ``metadata``, to a safetensors file."""
-    save_weights(path, network, {"settings": json.dumps(asdict(network.settings))} | metadata)
-
-
-def load_network(path: str | Path) -> Refiner:
-    """Return the network that `save_network` wrote.
-
-    Raises:
-        WeightsError: there is no such file, it is damaged, or its weights do not fit its settings.
-    """
-    _, metadata = load_weights(path)
-    settings = json.loads(metadata["settings"])
-    network = Refiner(Settings(**settings | {"coefficients": tuple(settings["coefficients"])}))
-    weights, _ = load_weights(path, network)
-    network.load_state_dict(weights)
-    return network

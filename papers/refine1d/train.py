@@ -21,7 +21,8 @@ from common.training import keys, streams
 from common.training.cli import Trained, train_command
 from papers.refine1d import features, layers, model, settings
 from papers.refine1d.data import SplineDataModule
-from papers.refine1d.module import RefineModule, save_network
+from papers.refine1d.module import RefineModule
+from papers.refine1d.pretrained import save_network
 
 PARAMS = Path(__file__).parent / "params.yaml"
 PAPER = Path("papers/refine1d")
@@ -72,7 +73,7 @@ def model_card(module: RefineModule, data: SplineDataModule, name: str, command:
     return f"""# {name}.safetensors
 
 The network of refine1d (arXiv:2604.03614): the minimizer of a function on [0, 1] from {data.sampling.count} noisy
-samples. `load_network` of `papers.refine1d.module` reads it.
+samples. `load_network` of `papers.refine1d.pretrained` reads it.
 
 - Command: `{command}`
 - Training: seed {data.seed}, {end["step"]:.0f} steps of {data.batch_size} functions, never one twice,

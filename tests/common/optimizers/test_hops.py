@@ -111,6 +111,14 @@ def test_a_search_without_hope_against_its_rival_is_given_up():
     assert evaluations[1e9] == evaluations[math.inf] > 20
 
 
+@pytest.mark.parametrize("condition", [1e2, 1e6])
+def test_an_ill_conditioned_valley_is_followed_to_its_end(condition):
+    curvatures = torch.logspace(0, math.log10(condition), 10, dtype=torch.float64)
+    box = unit_box(lambda X: (curvatures * (X - 0.1) ** 2).sum(1), [[-1.0] * 10, [1.0] * 10])
+    assert descend(box, np.linspace(-0.9, 0.8, 10)).value < 1e-12 * condition
+    assert box.objective.evaluations < 600
+
+
 def test_a_flat_function_costs_one_evaluation():
     box = unit_box(lambda X: 0 * X.sum(1) + 2.5, [[0.0, 0.0], [1.0, 1.0]])
     assert descend(box, np.zeros(2)).value == 2.5

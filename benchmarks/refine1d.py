@@ -1,0 +1,99 @@
+"""refine1d: its random functions beside SciPy's, and a step of its training beside the equations taken literally."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from itertools import count
+
+import numpy as np
+import torch
+from scipy.interpolate import BSpline
+from torch import Tensor
+
+from benchmarks.runner import Benchmark, Measurement, in_turns
+from common.functions.splines import Sampling, SplinePrior
+from papers.refine1d.features import spline_features
+from papers.refine1d.model import Refiner
+from papers.refine1d.settings import preset
+
+BATCH, LOOPED = 1024, 64  # functions at once, and one after the other
+TRAINED = 16  # functions in a training step, of 40 samples and 40 iterations: the paper's setting
+REPETITIONS = 9
+
+_PRIOR = SplinePrior()
+
+
+def generator() -> Measurement:
+    """Draw functions with their minimizers as a batch, and as one would write it with SciPy."""
+    seeds = count()
+    contenders = {
+        "loop": lambda: scipy_functions(next(seeds), LOOPED),
+        "batch": lambda: _PRIOR.sample(next(seeds), range(BATCH)),
+    }
+    fastest = _fastest(contenders)
+    loop, batch = LOOPED / fastest["loop"] / 1000, BATCH / fastest["batch"] / 1000
+    return Measurement([batch / loop], {"loop (functions per CPU ms)": loop, "batch (functions per CPU ms)": batch})
+
+
+def scipy_functions(seed: int, wanted: int) -> list[tuple[BSpline, float]]:
+    """Return as many functions of the same law, and their minimizers, drawn one by one."""
+    rng = np.random.default_rng(seed)
+    grid = np.linspace(0, 1, 2001)
+    functions: list[tuple[BSpline, float]] = []
+    while len(functions) < wanted:
+        intervals = round(1 / rng.uniform(*_PRIOR.spacing))
+        knots, coefficients = np.arange(-3, intervals + 4) / intervals, rng.standard_normal(intervals + 3)
+        values = BSpline(knots, coefficients, 3)(grid)
+        x, low, high = grid[values.argmin()], values.min(), values.max()
+        if _PRIOR.window[0] <= x <= _PRIOR.window[1]:
+            functions.append((BSpline(knots, 2 * (coefficients - low) / (high - low) - 1, 3), float(x)))
+    return functions
+
+
+def training_step() -> Measurement:
+    """Compare steps of the paper's network: the Updater on all 40 rows, and on one with deferred gradients."""
+    functions = _PRIOR.sample(0, range(TRAINED))
+    samples = Sampling().draw(functions, 0, range(TRAINED))
+    features = spline_features(samples.x, samples.y, "raw")
+    data = features.inputs.float(), features.start.float(), functions.grid_minimizers().float()
+    steps = {form: _step(form, *data) for form in ("literal", "fused")}
+    torch.testing.assert_close(steps["fused"](), steps["literal"](), rtol=1e-4, atol=0)  # the same work
+    fastest = _fastest(steps)
+    return Measurement(
+        [fastest["literal"] / fastest["fused"]], {f"{form} (CPU s)": seconds for form, seconds in fastest.items()}
+    )
+
+
+def _fastest(contenders: Mapping[str, Callable[[], object]]) -> dict[str, float]:
+    """Return the CPU seconds of the fastest run of each, which other programs have disturbed least."""
+    return {name: min(seconds) for name, seconds in in_turns(contenders, REPETITIONS, time.process_time).items()}
+
+
+def _step(form: str, inputs: Tensor, start: Tensor, target: Tensor) -> Callable[[], Tensor]:
+    network = Refiner(replace(preset("paper"), form=form))
+    optimizer = torch.optim.Adam(network.parameters(), 2e-4)
+    return partial(_train, network, optimizer, inputs, start, target)
+
+
+def _train(network: Refiner, optimizer: torch.optim.Optimizer, inputs: Tensor, start: Tensor, target: Tensor) -> Tensor:
+    loss = network.loss(network(inputs, start), target)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.detach()
+
+
+BENCHMARKS = [
+    Benchmark(
+        "refine1d-functions", f"random splines in batches of {BATCH} / one by one with SciPy, a CPU ms", 20.0, generator
+    ),
+    Benchmark(
+        "refine1d-step",
+        f"a training step of {TRAINED} functions, equations taken literally / fused",
+        12.0,
+        training_step,
+    ),
+]

@@ -1,0 +1,8 @@
+"""``python -m papers.refine1d.experiments NAME``."""
+
+from common.experiments import experiment_command
+
+NAMES = ["table1", "trajectories", "escapes", "classes", "ablation", "examples"]
+
+if __name__ == "__main__":
+    experiment_command("refine1d", NAMES)

@@ -1,0 +1,113 @@
+"""``python -m papers.lgo.train [--which dnet|dnet_wide]``: train one of LGO's networks and export its weights.
+
+Without further words it exports what the section ``train_<which>`` of params.yaml makes, for the pipeline: weights and
+their model card. With flags, which override the section, it is an experiment, and both go into its run directory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple, cast
+
+from lightning.pytorch import LightningDataModule, LightningModule
+
+from common.functions import gaussians
+from common.reporting.files import write_text
+from common.training import keys, streams
+from common.training.cli import Trained, train_command
+from papers.lgo import model
+from papers.lgo.data import GaussianDataModule
+from papers.lgo.model import preset, save_dnet
+from papers.lgo.module import DNetModule, measures
+
+PARAMS = Path(__file__).parent / "params.yaml"
+PAPER = Path("papers/lgo")
+
+
+class Training(NamedTuple):
+    """What can be trained: its classes, the code it depends on besides, and the export of its weights.
+
+    ``export`` gets what was trained, the command, and the path of the weights; it returns what to print.
+    """
+
+    module: type[LightningModule]
+    data: type[LightningDataModule]
+    code: Sequence[ModuleType]
+    export: Callable[[Trained, str, Path], str]
+
+
+def main(args: Sequence[str] | None = None) -> Trained:
+    """Train as the command line says, export, and print where the weights are and how good."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--which", choices=TRAININGS, default="dnet")
+    words = list(sys.argv[1:] if args is None else args)
+    own, flags = parser.parse_known_args(words)
+    training = TRAININGS[own.which]
+    trained = train_command(
+        training.module,
+        training.data,
+        paper="lgo",
+        params_file=PARAMS,
+        section=f"train_{own.which}",
+        code=training.code,
+        args=flags,
+    )
+    weights = (trained.run.path if flags else PAPER) / "weights" / f"{own.which}.safetensors"
+    summary = training.export(trained, " ".join(["python -m papers.lgo.train", *words]), weights)
+    print(f"{summary}\nweights: {weights}")
+    return trained
+
+
+def export_dnet(trained: Trained, command: str, path: Path) -> str:
+    """Write the best d-Net and its model card; return a comparison with BFGS."""
+    module, data = cast(DNetModule, trained.module), cast(GaussianDataModule, trained.datamodule)
+    net = module.best_net()
+    save_dnet(path, net, run=trained.run.path.name)
+    batch = data.validation_batch()
+    found = {
+        "d-Net": measures(net, batch, module.loss),
+        "BFGS": measures(preset("bfgs", net.layers), batch, module.loss),
+    }
+    table = "\n".join(
+        [
+            f"| on {data.validation} other functions | {' | '.join(found['d-Net'])} |",
+            f"|---|{'---|' * len(found['d-Net'])}",
+            *(f"| {name} | {' | '.join(f'{v:.4g}' for v in values.values())} |" for name, values in found.items()),
+        ]
+    )
+    write_text(path.with_suffix(".md"), model_card(module, data, path.name, command, table))
+    return table
+
+
+def model_card(module: DNetModule, data: GaussianDataModule, name: str, command: str, table: str) -> str:
+    """Return what a user of the weights must know, as Markdown."""
+    family = data.family
+    return f"""# {name}
+
+A d-Net of LGO (arXiv:2003.04521): the weights of {module.net.layers} layers, for functions of any number of variables.
+`load_dnet` of `papers.lgo.model` reads it, `local_search` of `papers.lgo.local_search` runs it.
+
+- Command: `{command}`
+- Training: seed {data.seed}, {module.curve[-1]["step"]:.0f} steps of {data.batch_size} functions, never one twice; loss
+  `{module.loss}`, {module.optimizer}; {module.skipped} batches skipped; the weights are the best of {len(module.curve)}
+  validations.
+- Functions: `GaussianFamily(dim={family.dim}, condition={family.condition}, start={family.start})` of
+  `common.functions.gaussians`, exact line search.
+
+{table}
+
+`gap` is the mean of f(x_T) - f* after {module.net.layers} line searches; `iterations` are line searches until the norm
+of the gradient is 1e-6, by what follows the last layer. The scale of f matters, and on other functions, farther starts,
+worse conditioning or with a cheap line search BFGS may be the better choice: try both.
+"""
+
+
+_DNET = Training(DNetModule, GaussianDataModule, [gaussians, keys, model, streams], export_dnet)
+TRAININGS = {"dnet": _DNET, "dnet_wide": _DNET}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,8 @@
+"""``python -m papers.gradpie.experiments NAME``."""
+
+from common.experiments import experiment_command
+
+NAMES = ["cnon_gradients", "cnon_offline", "cnon_online", "cnon_ablation"]
+
+if __name__ == "__main__":
+    experiment_command("gradpie", NAMES)

@@ -84,6 +84,8 @@ def timed(run: Callable[[], object], clock: Clock) -> float:
 def main(benchmarks: Sequence[Benchmark], args: Sequence[str] | None = None) -> int:
     """Run the benchmarks that the command line names, print a table, and write ``reports/times/benchmarks.json``.
 
+    Those that are not run keep the records that they have there.
+
     Args:
         args: the command line's words; None for those of this process.
 
@@ -111,16 +113,22 @@ def main(benchmarks: Sequence[Benchmark], args: Sequence[str] | None = None) -> 
         if benchmark.name in options.only:
             records.append(_record(benchmark))
             print(_line(records[-1], width), flush=True)
+    measured = {record["name"]: record for record in [*_kept(), *records]}
     record = {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(time.perf_counter() - start, 1),
         "machine": machine(),
-        "benchmarks": records,
+        "benchmarks": [measured[name] for name in names if name in measured],
     }
     write_text(RECORD, json.dumps(record, indent=2) + "\n")
     missed = [record["name"] for record in records if record["result"] == "MISSED"]
     print(f"below the floor: {', '.join(missed)}" if missed else "no floor is missed")
     return 1 if missed else 0
+
+
+def _kept() -> list[dict[str, Any]]:
+    """Return the records of earlier runs."""
+    return json.loads(RECORD.read_text(encoding="utf-8"))["benchmarks"] if RECORD.exists() else []
 
 
 def _record(benchmark: Benchmark) -> dict[str, Any]:

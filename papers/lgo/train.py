@@ -1,4 +1,4 @@
-"""``python -m papers.lgo.train [--which dnet|dnet_wide]``: train one of LGO's networks and export its weights.
+"""``python -m papers.lgo.train [--which dnet|dnet_wide|policy]``: train one of LGO's networks and export its weights.
 
 Without further words it exports what the section ``train_<which>`` of params.yaml makes, for the pipeline: weights and
 their model card. With flags, which override the section, it is an experiment, and both go into its run directory.
@@ -7,22 +7,31 @@ their model card. With flags, which override the section, it is an experiment, a
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple, cast
 
+import torch
 from lightning.pytorch import LightningDataModule, LightningModule
+from torch import Tensor
 
 from common.functions import gaussians
 from common.reporting.files import write_text
 from common.training import keys, streams
 from common.training.cli import Trained, train_command
-from papers.lgo import model
+from papers.lgo import environments, filled, model
+from papers.lgo import escape as escaping
+from papers.lgo import policy as policies
 from papers.lgo.data import GaussianDataModule
+from papers.lgo.escape import Escape
 from papers.lgo.model import preset, save_dnet
 from papers.lgo.module import DNetModule, measures
+from papers.lgo.policy import FixedPolicy, Policy, RandomPolicy, explore
+from papers.lgo.policy_data import PolicyBatch, PolicyDataModule
+from papers.lgo.policy_module import PolicyModule
 
 PARAMS = Path(__file__).parent / "params.yaml"
 PAPER = Path("papers/lgo")
@@ -79,11 +88,11 @@ def export_dnet(trained: Trained, command: str, path: Path) -> str:
             *(f"| {name} | {' | '.join(f'{v:.4g}' for v in values.values())} |" for name, values in found.items()),
         ]
     )
-    write_text(path.with_suffix(".md"), model_card(module, data, path.name, command, table))
+    write_text(path.with_suffix(".md"), dnet_card(module, data, path.name, command, table))
     return table
 
 
-def model_card(module: DNetModule, data: GaussianDataModule, name: str, command: str, table: str) -> str:
+def dnet_card(module: DNetModule, data: GaussianDataModule, name: str, command: str, table: str) -> str:
     """Return what a user of the weights must know, as Markdown."""
     family = data.family
     return f"""# {name}
@@ -106,8 +115,60 @@ worse conditioning or with a cheap line search BFGS may be the better choice: tr
 """
 
 
+def export_policy(trained: Trained, command: str, path: Path) -> str:
+    """Write the trained policy and its model card; return a comparison with the random and the fixed one."""
+    module, data = cast(PolicyModule, trained.module), cast(PolicyDataModule, trained.datamodule)
+    module.policy.save(path, run=trained.run.path.name)
+    sigma = module.policy.sigma
+    compared = {"random": RandomPolicy(sigma), "fixed": FixedPolicy(sigma), "learned": module.policy}
+    batch = data.draw("comparison", range(data.validation))
+    rates = {name: hit_rates(policy, module.escape, batch) for name, policy in compared.items()}
+    table = "\n".join(
+        [
+            f"| on {data.validation} other functions | promising directions |",
+            "|---|---|",
+            *(f"| {name} | {float(rate.mean()):.4f} |" for name, rate in rates.items()),
+        ]
+    )
+    gain = rates["learned"] - rates["fixed"]
+    error = float(gain.std()) / math.sqrt(len(gain))
+    gained = f"learned - fixed: {float(gain.mean()):+.4f}, standard error {error:.4f}"
+    write_text(path.with_suffix(".md"), policy_card(module, data, path.name, command, f"{table}\n\n{gained}"))
+    return f"{table}\n{gained}"
+
+
+@torch.no_grad()
+def hit_rates(policy: Policy, escape: Escape, batch: PolicyBatch) -> Tensor:
+    """Return the share of promising directions among those that the policy chose, of every trajectory of a batch."""
+    return explore(batch.functions.score(escape), policy, batch.draws).hits.double().mean(1)
+
+
+def policy_card(module: PolicyModule, data: PolicyDataModule, name: str, command: str, table: str) -> str:
+    """Return what a user of the policy must know, as Markdown."""
+    settings = module.policy.settings
+    anywhere = settings["features"] == "cosines"
+    return f"""# {name}
+
+A learned escaping policy of LGO (arXiv:2003.04521, Algorithm 5) for N_0 = {settings["initial"]} random directions, and
+for {"any number of" if anywhere else str(settings["dim"])} variables. `LearnedPolicy.load` of `papers.lgo.policy` reads
+it, `LGO(policy=...)` of `papers.lgo.optimizer` follows it.
+
+- Command: `{command}`
+- Training: seed {data.seed}, {module.curve[-1]["step"]:.0f} steps, {module.trajectories} trajectories of {module.steps}
+  directions, {module.gradients} gradients of the functions; Adam, policy gradient weighted by `{module.estimator}`.
+- Functions: `Mixtures.sample(dim={module.dim}, wells={data.wells}, distance={data.distance})` of
+  `papers.lgo.environments`, never one twice; Algorithm 3 scores.
+
+{table}
+
+The share of the P = {module.steps} chosen directions that are promising; the same N_0 random directions and noise for
+all. It is no measure of how many different minima they lead to.
+"""
+
+
 _DNET = Training(DNetModule, GaussianDataModule, [gaussians, keys, model, streams], export_dnet)
-TRAININGS = {"dnet": _DNET, "dnet_wide": _DNET}
+_POLICY = Training(PolicyModule, PolicyDataModule, [environments, escaping, filled, keys, policies], export_policy)
+TRAININGS = {"dnet": _DNET, "dnet_wide": _DNET, "policy": _POLICY}
 
 if __name__ == "__main__":
     main()

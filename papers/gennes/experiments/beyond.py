@@ -40,6 +40,8 @@ def _folds_of(params: dict[str, Any], settings: dict[str, Any], suite: str, dim:
     """Return how many folds a method has on a problem, budget -> folds."""
     folds = {}
     for level in params["budgets"]:
+        if params["replicates"] < level.get("least", 0):  # a spot check, which a costly level would make long
+            continue
         if suite in level.get("suites", [suite]) and dim in level.get("dims", [dim]):
             # A slow method may have fewer; --replicates of the command line caps all.
             fewer = settings.get("replicates", {}).get(level["budget"], level["replicates"])

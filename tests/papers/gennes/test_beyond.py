@@ -111,6 +111,16 @@ def test_fewer_folds_for_a_slow_method_and_for_the_command_line(tmp_path):
     }  # fmt: skip
 
 
+def test_a_costly_level_is_left_out_where_all_folds_are_few(tmp_path):
+    params = {
+        "seed": 5, "replicates": 2, "methods": {"lbfgs": {"method": "lbfgs", "anytime": True}},
+        "suites": {"rotated": {"functions": ["levy"], "dims": [2]}},
+        "budgets": [{"budget": 50, "replicates": 4}, {"budget": 100, "replicates": 4, "least": 3}],
+    }  # fmt: skip
+    assert {row["evaluations"] for row in beyond.run(params, tmp_path / "few")} == {50}
+    assert {row["evaluations"] for row in beyond.run(params | {"replicates": 3}, tmp_path / "enough")} == {50, 100}
+
+
 def test_a_hit_is_the_evaluation_that_solved_or_never(tmp_path):
     method = {"lbfgs": {"method": "lbfgs", "anytime": True}}
     rows = rows_of(method, {20: 6, 100: 6, 500: 6}, tmp_path, dim=2)

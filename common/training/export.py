@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import safetensors
 import safetensors.torch
 from torch import Tensor, nn
 
 from common.training.atomic import atomic_write
+
+M = TypeVar("M", bound=nn.Module)
 
 
 class WeightsError(ValueError):
@@ -45,6 +48,26 @@ def load_weights(
     if expected is not None:
         _check(path, state, _state(expected))
     return state, metadata
+
+
+def save_module(path: str | Path, module: nn.Module, settings: Mapping[str, Any], **metadata: str) -> None:
+    """Write the weights of a module with the settings that `load_module` makes it anew from, and ``metadata``."""
+    save_weights(path, module, {"settings": json.dumps(settings)} | metadata)
+
+
+def load_module(path: str | Path, make: Callable[[dict[str, Any]], M]) -> M:
+    """Return the module that `save_module` wrote; ``make`` makes one from its settings.
+
+    Raises:
+        WeightsError: there is no such file, it is damaged or has no settings, or its weights do not fit its settings.
+    """
+    state, metadata = load_weights(path)
+    if "settings" not in metadata:
+        raise WeightsError(f"{path} does not say of what settings its weights are")
+    module = make(json.loads(metadata["settings"]))
+    _check(path, state, module.state_dict())
+    module.load_state_dict(state)
+    return module
 
 
 def _canonical(content: bytes) -> bytes:

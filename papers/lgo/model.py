@@ -15,7 +15,6 @@ Everything works on a batch of ``B`` functions with one point each, ``B x d``.
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator
 from itertools import chain, cycle, islice, repeat
@@ -25,7 +24,7 @@ from typing import ClassVar, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from common.training.export import load_weights, save_weights
+from common.training.export import load_module, save_module
 from common.training.keys import torch_generator
 
 MEMORIES = ("identity", "fixed", "recursive")
@@ -421,7 +420,7 @@ def preset(name: str, layers: int = 2, rho: float = 1.0) -> DNet:
 
 def save_dnet(path: str | Path, net: DNet, **metadata: str) -> None:
     """Write the weights of a d-Net with its settings, and ``metadata``, to a safetensors file."""
-    save_weights(path, net, {"settings": json.dumps({"layers": net.layers, "memory": net.memory})} | metadata)
+    save_module(path, net, {"layers": net.layers, "memory": net.memory}, **metadata)
 
 
 def load_dnet(path: str | Path) -> DNet:
@@ -430,11 +429,7 @@ def load_dnet(path: str | Path) -> DNet:
     Raises:
         WeightsError: there is no such file, it is damaged, or its weights do not fit its settings.
     """
-    _, metadata = load_weights(path)
-    net = DNet(**json.loads(metadata["settings"]))
-    weights, _ = load_weights(path, net)
-    net.load_state_dict(weights)
-    return net.requires_grad_(False)
+    return load_module(path, lambda settings: DNet(**settings)).requires_grad_(False)
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:

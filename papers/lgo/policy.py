@@ -16,7 +16,6 @@ minimum of its own; for one's own function B is 1:
 
 from __future__ import annotations
 
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -26,7 +25,7 @@ from typing import Any, NamedTuple, Self
 import torch
 from torch import Tensor, nn
 
-from common.training.export import load_weights, save_weights
+from common.training.export import load_module, save_module
 from common.training.keys import torch_generator
 from papers.lgo.environments import Score
 from papers.lgo.escape import FAILED_SCORE, Escapes
@@ -188,7 +187,7 @@ class LearnedPolicy(Policy):
 
     def save(self, path: str | Path, **metadata: str) -> None:
         """Write the weights with the settings, and ``metadata``, to a safetensors file."""
-        save_weights(path, self, {"settings": json.dumps(self.settings)} | metadata)
+        save_module(path, self, self.settings, **metadata)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -197,11 +196,7 @@ class LearnedPolicy(Policy):
         Raises:
             WeightsError: there is no such file, it is damaged, or its weights do not fit its settings.
         """
-        _, metadata = load_weights(path)
-        policy = cls(**json.loads(metadata["settings"]))
-        weights, _ = load_weights(path, policy)
-        policy.load_state_dict(weights)
-        return policy
+        return load_module(path, lambda settings: cls(**settings))
 
 
 class Archive(NamedTuple):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import common.training.atomic
-from common.training.export import WeightsError, load_weights, save_weights
+from common.training.export import WeightsError, load_module, load_weights, save_module, save_weights
 
 
 @pytest.fixture
@@ -73,3 +73,16 @@ def test_an_interrupted_export_leaves_the_previous_file(path, monkeypatch):
         save_weights(path, {"a": torch.ones(1)}, {})
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_module_comes_back_from_its_settings_and_foreign_weights_do_not(tmp_path):
+    module = torch.nn.Linear(2, 3)
+    save_module(tmp_path / "own", module, {"in_features": 2, "out_features": 3}, note="kept")
+    loaded = load_module(tmp_path / "own", lambda settings: torch.nn.Linear(**settings))
+    torch.testing.assert_close(loaded.state_dict(), module.state_dict(), rtol=0, atol=0)
+    assert load_weights(tmp_path / "own")[1]["note"] == "kept"
+    save_module(tmp_path / "unfit", module, {"in_features": 2, "out_features": 4})
+    save_weights(tmp_path / "foreign", module, {})
+    for name, problem in (("unfit", "does not fit"), ("foreign", "settings")):
+        with pytest.raises(WeightsError, match=problem):
+            load_module(tmp_path / name, lambda settings: torch.nn.Linear(**settings))

@@ -5,6 +5,7 @@ import shlex
 import signal
 import time
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from import_closure import import_closure
+from import_closure import import_closure, source
 from smoke_clone import ROOT, SmokeClone
 
 from common.reporting.claims import load_claims
@@ -21,11 +22,12 @@ from papers.gennes.experiments.tuning import best_rates
 
 TABLE1 = "papers/gennes/dvc.yaml:table1_gennes"
 
-# What carries an experiment's rows without deciding them.
+# What carries an experiment's rows, or weights, without deciding them.
 CARRIES_ROWS = {
     "common/experiments.py",
     "common/optimizers/registry.py",
     "common/reporting/rows.py",
+    "common/training/export.py",
     "common/training/hashing.py",
     "common/training/rundir.py",
     "common/training/trainer.py",
@@ -50,18 +52,32 @@ def words(stage):
     return rest
 
 
-def is_experiment(paper, stage):
-    return words(stage)[0] == f"papers.{paper}.experiments"
+def code_of(stage):
+    return sorted(dep for dep in stage["deps"] if dep.endswith(".py"))
+
+
+def outs_of(stage):
+    return {path for out in stage["outs"] for path in out}
+
+
+def stages_of(kind):
+    """Return the stages that run ``papers.<paper>.<kind>``."""
+    return [
+        pytest.param(paper, name, stage, id=f"{paper}-{name}")
+        for paper, name, stage in STAGES
+        if words(stage)[0] == f"papers.{paper}.{kind}"
+    ]
 
 
 STAGES = [(paper, name, stage) for paper, stages in pipelines().items() for name, stage in stages.items()]
-EXPERIMENTS = [pytest.param(paper, name, id=name) for paper, name, stage in STAGES if is_experiment(paper, stage)]
 REPORT = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["report"]
+EXPERIMENTS, TRAININGS = stages_of("experiments"), stages_of("train")
+CHECKED = {param.values[:2] for param in EXPERIMENTS + TRAININGS}
 OTHERS = [
     *(
-        pytest.param(words(stage)[0], stage, id=name)
+        pytest.param(words(stage)[0], stage, id=f"{paper}-{name}")
         for paper, name, stage in STAGES
-        if not is_experiment(paper, stage)
+        if (paper, name) not in CHECKED
     ),
     pytest.param("common.reporting.build", REPORT, id="report"),
 ]
@@ -79,9 +95,8 @@ def test_every_stage_is_an_ancestor_of_the_report():
         assert len(graph) == len(STAGES) + 1
 
 
-@pytest.mark.parametrize(("paper", "name"), EXPERIMENTS)
-def test_an_experiment_depends_on_the_files_that_determine_its_rows(paper, name):
-    stage = pipelines()[paper][name]
+@pytest.mark.parametrize(("paper", "name", "stage"), EXPERIMENTS)
+def test_an_experiment_depends_on_the_files_that_determine_its_rows(paper, name, stage):
     assert words(stage) == [f"papers.{paper}.experiments", name]
     files = import_closure(f"papers.{paper}.experiments.{name}", CARRIES_ROWS)
     entry_points = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["global_optimizers"]
@@ -89,15 +104,38 @@ def test_an_experiment_depends_on_the_files_that_determine_its_rows(paper, name)
     named = {**params.get("methods", {}), **params.get("peers", {})}
     for method in [settings.get("method", name) for name, settings in named.items()]:
         files |= import_closure(entry_points[method].split(":")[0], CARRIES_ROWS)
-    assert sorted(stage["deps"]) == sorted(files)
+    assert code_of(stage) == sorted(files)
+    made_by_others = set().union(*(outs_of(other) for *_, other in STAGES if other is not stage))
+    assert set(stage["deps"]) - files <= made_by_others
     assert stage["params"] == [{f"papers/{paper}/params.yaml": [name]}]
-    assert stage["outs"] == [{f"papers/{paper}/results/{name}.csv": {"cache": False}}]
+    assert outs_of(stage) == {f"papers/{paper}/results/{name}.csv"}
+
+
+class Captured(Exception):
+    """Ends a training command where it would begin to train; its arguments are the keywords of `train_command`."""
+
+
+@pytest.mark.parametrize(("paper", "name", "stage"), TRAININGS)
+def test_a_training_depends_on_the_files_that_determine_its_weights(monkeypatch, paper, name, stage):
+    def capture(*classes, code, section, **_):
+        raise Captured(classes, code, section)
+
+    command = import_module(f"papers.{paper}.train")
+    monkeypatch.setattr(command, "train_command", capture)
+    with pytest.raises(Captured) as captured:
+        command.main(words(stage)[1:])
+    classes, code, section = captured.value.args
+    files = set().union(*(import_closure(cls.__module__, CARRIES_ROWS) for cls in classes))
+    assert code_of(stage) == sorted(files)
+    resumed_while_these_are_the_same = {cls.__module__ for cls in classes} | {module.__name__ for module in code}
+    assert {source(module) for module in resumed_while_these_are_the_same} == files
+    assert section == name
+    assert stage["params"] == [{f"papers/{paper}/params.yaml": [name]}]
 
 
 @pytest.mark.parametrize(("module", "stage"), OTHERS)
 def test_figures_and_report_depend_on_their_code(module, stage):
-    code = [dep for dep in stage["deps"] if dep.endswith(".py")]
-    assert sorted(code) == sorted(import_closure(module, CARRIES_FILES))
+    assert code_of(stage) == sorted(import_closure(module, CARRIES_FILES))
 
 
 # Figure 2 has the rate of the authors' code, whose defaults are such a two-dimensional demonstration.

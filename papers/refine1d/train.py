@@ -17,6 +17,7 @@ import torch
 from common.functions import splines
 from common.reporting.files import write_text
 from common.reporting.rows import Row, write_rows
+from common.training import data as training_data
 from common.training import keys, streams
 from common.training.cli import Trained, train_command
 from papers.refine1d import features, layers, model, settings
@@ -37,7 +38,7 @@ def main(args: Sequence[str] | None = None) -> Trained:
         paper="refine1d",
         params_file=PARAMS,
         section=f"train_{reading}",
-        code=[features, keys, layers, model, settings, splines, streams],
+        code=[features, keys, layers, model, settings, splines, streams, training_data],
         args=flags,
     )
     command = " ".join(["python -m papers.refine1d.train", reading, *flags])

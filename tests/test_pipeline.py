@@ -95,6 +95,12 @@ def test_every_stage_is_an_ancestor_of_the_report():
         assert len(graph) == len(STAGES) + 1
 
 
+@pytest.mark.parametrize("paper", pipelines())
+def test_every_experiment_is_a_stage(paper):
+    names = import_module(f"papers.{paper}.experiments.__main__").NAMES
+    assert sorted(names) == sorted(param.values[1] for param in EXPERIMENTS if param.values[0] == paper)
+
+
 @pytest.mark.parametrize(("paper", "name", "stage"), EXPERIMENTS)
 def test_an_experiment_depends_on_the_files_that_determine_its_rows(paper, name, stage):
     assert words(stage) == [f"papers.{paper}.experiments", name]

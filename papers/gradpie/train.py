@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from common.training import data as training_data
 from common.training import keys
 from common.training.cli import Trained, train_command
 from papers.gradpie import model, neighbours, queries
@@ -23,7 +24,7 @@ def main(args: Sequence[str] | None = None) -> Trained:
         OscillatorDataModule,
         paper="gradpie",
         params_file=PARAMS,
-        code=[keys, model, neighbours, oscillators, queries],
+        code=[keys, model, neighbours, oscillators, queries, training_data],
         args=args,
     )
     curve = cast(SurrogateModule, trained.module).curve

@@ -15,7 +15,7 @@ import yaml
 SMOKE = Path(__file__).resolve().parent
 ROOT = SMOKE.parents[1]
 TIMEOUT = 600  # seconds
-WRITTEN_BY_STAGES = re.compile(r"(papers/[^/]+/(results|weights)|reports)/|(.*/)?dvc\.lock$")
+WRITTEN_BY_STAGES = re.compile(r"(papers/[^/]+/results|reports)/|(.*/)?dvc\.lock$")
 
 
 class SmokeClone:

@@ -11,11 +11,8 @@ from torch import Tensor
 from common.experiments import map_rows
 from common.reporting.rows import Row
 from papers.gradpie.experiments.controls import FixedDirection, LinearFit
-from papers.gradpie.experiments.descents import Problem, online_losses, online_rows
+from papers.gradpie.experiments.descents import Problem, online_losses, online_rows, reduction_rows
 from papers.gradpie.online import ExactGradient, GradientSource, Learning, LearningSurrogate
-
-# The metrics that compare with a base model, and which one.
-REDUCTIONS = {"reduction": "base", "reduction_standardised": "base standardised"}
 
 
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
@@ -46,27 +43,14 @@ def _network(params: dict[str, Any], cache: Path, task: tuple[int, int]) -> list
 def comparison_rows(means: Mapping[str, Tensor], settings: Mapping[str, Any], **key: object) -> list[Row]:
     """Return how methods compare, from their mean curves over starts (``T + 1``): Table 2, and how near to exact.
 
-    "gap_closed" is the share of the way from the base model's loss to that of the exact gradient. "reduction" is the
-    share of T iterations that are saved until a method has reached the base model's last loss, 0 where it never has;
-    "queries" are those of a start until then, the first ones included.
+    "gap_closed" is the share of the way from the base model's loss to that of the exact gradient.
     """
-    last = settings["iterations"]
-    rows: list[Row] = []
+    rows = reduction_rows(means, settings, **key)
     for method, curve in means.items():
-        found = {
-            ("gap_closed", t): (means["base"][t] - curve[t]) / (means["base"][t] - means["exact"][t])
-            for t in settings["compared"]
-            if t <= last
-        }
-        for metric, base in REDUCTIONS.items():
-            reached = (curve <= means[base][last]).nonzero()
-            step = int(reached[0]) if len(reached) else last
-            found[metric, last] = 1 - step / last
-            if base == "base":
-                found["queries", last] = settings["initial"] + (1 + settings["local_samples"]) * step
         rows += [
-            {**key, "experiment": "comparison", "method": method, "evaluations": t, "metric": metric,
-             "value": round(float(value), 6)}
-            for (metric, t), value in found.items()
+            {**key, "experiment": "comparison", "method": method, "evaluations": t, "metric": "gap_closed",
+             "value": round(float((means["base"][t] - curve[t]) / (means["base"][t] - means["exact"][t])), 6)}
+            for t in settings["compared"]
+            if t <= settings["iterations"]
         ]  # fmt: skip
     return rows

@@ -1,8 +1,9 @@
-"""What the oscillator experiments share: the problem of every network, descents on it, and their rows."""
+"""What the experiments share: the problem of every oscillator network, descents on it, and the rows of descents."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import torch
@@ -12,6 +13,14 @@ from common.reporting.rows import Row
 from common.training.keys import key_seed, torch_generator
 from papers.gradpie.online import Descent, GradientSource, Moves
 from papers.gradpie.simulators.oscillators import Oscillators, deviation, sample_oscillators, sample_target
+
+Statistics = Mapping[str, Callable[[Tensor], Tensor | float]]
+"""Metrics, and how each is computed from the values of all starts."""
+
+LOSS: Statistics = MappingProxyType({"loss": torch.mean, "std": torch.std})
+
+# The metrics that compare with a base model, and which one.
+REDUCTIONS = MappingProxyType({"reduction": "base", "reduction_standardised": "base standardised"})
 
 
 class Problem(NamedTuple):
@@ -71,7 +80,7 @@ def losses(
     return torch.stack(descent.run(problem.oscillators, iterations).current)
 
 
-def online_rows(curve: Tensor, settings: Mapping[str, Any], **key: object) -> list[Row]:
+def online_rows(curve: Tensor, settings: Mapping[str, Any], statistics: Statistics = LOSS, **key: object) -> list[Row]:
     """Return the rows of a descent, at some iterations and when a start has made so many ``settings["queries"]``.
 
     As in the paper's table, "loss" is the mean over starts, and "std" their standard deviation.
@@ -79,21 +88,53 @@ def online_rows(curve: Tensor, settings: Mapping[str, Any], **key: object) -> li
     Args:
         curve: losses, ``(T + 1) x S``.
         settings: see `online_losses`; besides ``levels``, the iterations, or every how many there is a row.
+        statistics: other metrics than "loss" and "std".
     """
     last, levels = len(curve) - 1, settings["levels"]
     iterations = range(0, last + 1, levels) if isinstance(levels, int) else [t for t in levels if t <= last]
-    steps = {count: (count - settings["initial"]) // (1 + settings["local_samples"]) for count in settings["queries"]}
+    steps = {count: (count - settings["initial"]) // step_queries(settings) for count in settings["queries"]}
     queries = {count: step for count, step in steps.items() if 0 <= step <= last}
     return [
-        *loss_rows(curve, {t: t for t in iterations}, experiment="iterations", **key),
-        *loss_rows(curve, queries, experiment="queries", **key),
+        *loss_rows(curve, {t: t for t in iterations}, statistics, experiment="iterations", **key),
+        *loss_rows(curve, queries, statistics, experiment="queries", **key),
     ]
 
 
-def loss_rows(curve: Tensor, steps: Mapping[int, int], **key: object) -> list[Row]:
-    """Return "loss" and "std" over starts of a curve (``(T + 1) x S``); ``steps`` maps evaluations to its rows."""
+def step_queries(settings: Mapping[str, Any]) -> int:
+    """Return the queries of a start in an iteration: m (1 + p)."""
+    points: int = settings.get("moves", {}).get("points", 1)
+    return points * (1 + int(settings["local_samples"]))
+
+
+def loss_rows(curve: Tensor, steps: Mapping[int, int], statistics: Statistics = LOSS, **key: object) -> list[Row]:
+    """Return statistics over starts of a curve (``(T + 1) x S``); ``steps`` maps evaluations to its rows."""
     return [
-        {**key, "evaluations": evaluations, "metric": metric, "value": round(float(value), 6)}
+        {**key, "evaluations": evaluations, "metric": metric, "value": round(float(statistic(curve[step])), 6)}
         for evaluations, step in steps.items()
-        for metric, value in (("loss", curve[step].mean()), ("std", curve[step].std()))
+        for metric, statistic in statistics.items()
     ]
+
+
+def reduction_rows(means: Mapping[str, Tensor], settings: Mapping[str, Any], **key: object) -> list[Row]:
+    """Return Table 2 from the methods' mean losses over starts (``T + 1``).
+
+    "reduction" is the share of T iterations that are saved until a method has reached the base model's last loss, 0
+    where it never has; "queries" are those of a start until then, the first ones included.
+    """
+    last = settings["iterations"]
+    rows: list[Row] = []
+    for method, curve in means.items():
+        steps = {metric: _first(curve <= means[base][last], last) for metric, base in REDUCTIONS.items()}
+        found: dict[str, float] = {metric: 1 - step / last for metric, step in steps.items()}
+        found["queries"] = settings["initial"] + step_queries(settings) * steps["reduction"]
+        rows += [
+            {**key, "experiment": "comparison", "method": method, "evaluations": last, "metric": metric,
+             "value": round(value, 6)}
+            for metric, value in found.items()
+        ]  # fmt: skip
+    return rows
+
+
+def _first(reached: Tensor, otherwise: int) -> int:
+    """Return the position of the first True."""
+    return int(reached.int().argmax()) if reached.any() else otherwise

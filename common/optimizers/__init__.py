@@ -2,16 +2,19 @@
 
 from common.objective import GradientUnavailable, Objective, ObjectiveError
 from common.optimizers.base import AskTellOptimizer, Optimizer
+from common.optimizers.history import history_frame
 from common.optimizers.minimize import minimize
-from common.optimizers.registry import get_optimizer, methods
+from common.optimizers.registry import Method, get_optimizer, methods
 
 __all__ = [
     "AskTellOptimizer",
     "GradientUnavailable",
+    "Method",
     "Objective",
     "ObjectiveError",
     "Optimizer",
     "get_optimizer",
+    "history_frame",
     "methods",
     "minimize",
 ]

@@ -94,17 +94,24 @@ class Mixtures:
             jac=lambda X: self.value_and_gradient(X, own)[1],
         )
 
-    def _minimum(self, well: int, shifts: int) -> Tensor:
-        """Follow the mean shift from the centre of a well: f never rises on it (Carreira-Perpinan, PAMI 29, 2007)."""
-        x = self.centers[:, well]
+    def descend(self, X: Tensor, folds: Tensor, shifts: int) -> Tensor:
+        """Return where so many mean shifts lead from ``X`` (``n x d``), point i on function ``folds[i]``.
+
+        f never rises on the way to a minimum (Carreira-Perpinan, PAMI 29, 2007).
+        """
+        centers, widths, depths = self.centers[folds], self.widths[folds], self.depths[folds]
         for _ in range(shifts):
-            away, wells = _wells(x, self.centers, self.widths, self.depths)
-            pulls = wells / self.widths.square()
+            away, wells = _wells(X, centers, widths, depths)
+            pulls = wells / widths.square()
             move = (pulls[..., None] * away).sum(-2) / pulls.sum(-1, keepdim=True)
-            x = x - move
+            X = X - move
             if not (move.abs() > 1e-15 * HALF_WIDTH).any():
                 break
-        return x
+        return X
+
+    def _minimum(self, well: int, shifts: int) -> Tensor:
+        """Return the minimum that the centre of a well leads to, ``F x d``."""
+        return self.descend(self.centers[:, well], torch.arange(self.folds), shifts)
 
     def _proper(self) -> Tensor:
         """Whether each of the functions is one that `sample` promises."""

@@ -18,8 +18,10 @@ import torch
 from lightning.pytorch import LightningDataModule, LightningModule
 from torch import Tensor
 
+from common import objective
 from common.functions import gaussians
 from common.reporting.files import write_text
+from common.training import data as training_data
 from common.training import keys, streams
 from common.training.cli import Trained, train_command
 from papers.lgo import environments, filled, model
@@ -166,8 +168,13 @@ all. It is no measure of how many different minima they lead to.
 """
 
 
-_DNET = Training(DNetModule, GaussianDataModule, [gaussians, keys, model, streams], export_dnet)
-_POLICY = Training(PolicyModule, PolicyDataModule, [environments, escaping, filled, keys, policies], export_policy)
+_DNET = Training(DNetModule, GaussianDataModule, [training_data, gaussians, keys, model, streams], export_dnet)
+_POLICY = Training(
+    PolicyModule,
+    PolicyDataModule,
+    [training_data, environments, escaping, filled, keys, objective, policies],
+    export_policy,
+)
 TRAININGS = {"dnet": _DNET, "dnet_wide": _DNET, "policy": _POLICY}
 
 if __name__ == "__main__":

@@ -16,14 +16,14 @@ from common.objective import BudgetExhausted, Objective, ObjectiveError
 from common.optimizers import AskTellOptimizer, get_optimizer, methods, minimize
 
 # Settings that make the slow ones quick; everything else is the method's default.
-OPTIONS = {"gennes": {"width": 32, "lr": 3e-3}}
+OPTIONS = {"gennes": {"width": 32, "lr": 3e-3}, "gradpie": {"hidden": (16, 16), "epochs": 4}}
 SEEDS = [0, 1, 2]
 # (function, d, box, budget), the regret that ends a run early (never on the first, so that every method has to go on
 # after it has converged), and the median regret that every method must reach.
 PROBLEMS = {
     "three_hump_camel": (2, (-5, 5), 2000, None, {"random": 0.1, "default": 1e-3}),
-    "levy": (4, (-10, 10), 4000, 1e-6, {"random": 3.0, "default": 0.5}),
-    "rosenbrock": (3, (-2, 2), 4000, 1e-6, {"random": 2.0, "default": 0.7}),
+    "levy": (4, (-10, 10), 4000, 1e-6, {"random": 3.0, "gradpie": 3.0, "default": 0.5}),
+    "rosenbrock": (3, (-2, 2), 4000, 1e-6, {"random": 2.0, "gradpie": 2.0, "default": 0.7}),
 }
 
 

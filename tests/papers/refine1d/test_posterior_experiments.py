@@ -1,0 +1,208 @@
+"""The experiments with the learned posterior, on weights that have learned nothing."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from common.metrics import weighted_crps
+from common.reporting.rows import read_rows, write_rows
+from papers.refine1d import posterior_weights
+from papers.refine1d.baselines import MinimizerDraws, lowest_sample
+from papers.refine1d.experiments import (
+    posterior_outside,
+    posterior_range,
+    posterior_sequential,
+    posterior_setting,
+    testing,
+)
+from papers.refine1d.experiments.posterior_testing import crps, joined, ranks, rows_of, scores
+from papers.refine1d.experiments.testing import Problems
+from papers.refine1d.landscape import GRID
+from papers.refine1d.model import Refiner
+from papers.refine1d.positions import Positions
+from papers.refine1d.posterior import LearnedPosterior, PosteriorSettings
+from papers.refine1d.posterior_weights import save_posterior, trained_posterior
+from papers.refine1d.pretrained import save_network
+from papers.refine1d.settings import preset
+from papers.refine1d.unlike import CASES
+
+PARAMS = yaml.safe_load((Path(testing.__file__).parents[1] / "params.yaml").read_text())
+
+
+@pytest.fixture(autouse=True)
+def untrained(tmp_path, monkeypatch):
+    for seed, name in enumerate(("general", "formula")):
+        save_posterior(tmp_path / f"posterior_{name}.safetensors", LearnedPosterior(PosteriorSettings((8, 12)), seed))
+    save_network(tmp_path / "formula.safetensors", Refiner(preset("stable", width=16, encoding=8, hidden=16)))
+    monkeypatch.setattr(posterior_weights, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(testing, "WEIGHTS", tmp_path)
+    monkeypatch.setenv("GLOBOPT_WORKERS", "1")
+
+
+def run(experiment, tmp_path, params):
+    """Return the rows of an experiment as the report reads them."""
+    with tempfile.TemporaryDirectory(dir=tmp_path) as cache:
+        write_rows(tmp_path / "rows.csv", experiment.run(params, Path(cache)))
+    return read_rows(tmp_path / "rows.csv")
+
+
+def one(rows, **key):
+    """Return the only value of each replicate, in order."""
+    for column, value in key.items():
+        rows = rows[rows[column] == value]
+    assert not rows.empty
+    assert rows["replicate"].is_unique
+    return rows.set_index("replicate")["value"].sort_index()
+
+
+# --- scores ---
+
+
+def test_scores_by_hand():
+    target = torch.tensor([0.0, 0.5], dtype=torch.float64)
+    x = torch.tensor([[0.0, 0.3], [0.4, 0.7]], dtype=torch.float64)
+    draws = MinimizerDraws(x, torch.tensor([[0.6, 0.4], [0.7, 0.3]], dtype=torch.float64))
+    answers = {"draws": draws, "point": torch.tensor([0.05, 0.9])}
+    found = scores(answers, target, torch.tensor([0.5, 0.5]), reference="point")
+    assert found["draws"]["error"].tolist() == pytest.approx([0, 10])
+    assert found["point"]["success_10"].tolist() == [100, 0]
+    assert found["draws"]["excess"].tolist() == pytest.approx([-5, -30], abs=1e-4)
+    assert ranks(draws, target, torch.tensor([0.5, 0.5])).tolist() == pytest.approx([0.3, 0.7])
+    assert found["draws"]["covered_50"].tolist() == [100, 100]
+    assert found["draws"]["crps"][0].item() == pytest.approx(
+        100 * weighted_crps(draws.x[:1], draws.weights[:1], target[:1]).item()
+    )
+    cells = Positions(torch.tensor([0.0, 1.0], dtype=torch.float64), torch.tensor([[0.0, 1.0, 0.0]] * 2).double())
+    assert crps(cells, target).tolist() == pytest.approx([1 / 3, 1 / 12])
+
+
+def test_methods_without_an_answer_to_all_have_rows_only_where_they_have():
+    some = {"a": {"error": torch.tensor([1.0, 2.0])}, "b": {"error": torch.tensor([5.0, 6.0])}}
+    rest = {"a": {"error": torch.tensor([3.0])}}
+    whole = joined([some, rest], [2, 1])
+    key = {"experiment": "e", "problem": "p"}
+    assert [row["method"] for row in rows_of(whole, 0, **key)] == ["a"]
+    part = rows_of(whole, 0, torch.tensor([True, True, False]), **key)
+    assert {row["method"]: row["value"] for row in part} == {"a": 1.5, "b": 5.5}
+
+
+# --- experiments ---
+
+
+def test_the_setting_has_every_method_and_the_gap_to_the_oracle(tmp_path):
+    params = PARAMS["posterior_setting"] | {"replicates": 2, "functions": 3, "chunk": 2}
+    rows = run(posterior_setting, tmp_path, params)
+    assert set(rows["method"]) == {
+        "posterior", "general posterior", "oracle", "general oracle", "network", "gp", "gp_marginal", "lowest_sample",
+        "smoothing_spline",
+    }  # fmt: skip
+    problems = Problems.draw(params, ("formula", 0, 2))
+    x, y = problems.samples.x, problems.samples.y
+    for method, answer in (
+        ("lowest_sample", lowest_sample(x, y, (0.25, 0.75))),
+        ("posterior", trained_posterior("formula").posterior(x, y, (0.25, 0.75)).median()),
+    ):
+        expected = problems.error(answer).view(2, 3).mean(1)
+        np.testing.assert_allclose(one(rows, method=method, metric="error"), expected, atol=1e-3)
+    excess, oracle = one(rows, method="posterior", metric="excess"), one(rows, method="oracle", metric="error")
+    np.testing.assert_allclose(one(rows, method="posterior", metric="error") - oracle, excess, atol=2e-3)
+
+
+def test_the_range_has_bands_that_make_the_whole(tmp_path):
+    params = PARAMS["posterior_range"] | {"replicates": 2, "groups": 4, "group": 2, "draws": 50, "gp_most": 20}
+    rows = run(posterior_range, tmp_path, params)
+    groups = posterior_range.draw(params, 1)
+    bands = dict(posterior_range._bands(groups, params["gp_most"]))
+    for prefix in ("noise ", "n ", "knots "):
+        chosen = [mask for name, mask in bands.items() if name.startswith(prefix) and "most" not in name]
+        assert torch.stack(chosen).sum(0).tolist() == [1] * 8
+    error = torch.cat(
+        [100 * (lowest_sample(group.samples.x, group.samples.y) - group.functions.minimizers).abs() for group in groups]
+    )
+    assert one(rows, problem="general", method="lowest_sample", metric="error")[1] == pytest.approx(
+        error.mean().item(), abs=1e-3
+    )
+    for name, mask in bands.items():
+        if mask.any():
+            found = one(rows, problem=f"general, {name}", method="lowest_sample", metric="error")
+            assert found[1] == pytest.approx(error[mask].mean().item(), abs=1e-3)
+    few = [group.setting.count <= 20 for group in groups]
+    with_gp = rows[(rows["method"] == "gp") & (rows["problem"] == "general, n at most 20") & (rows["replicate"] == 1)]
+    assert with_gp.empty != any(few)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_cases_are_functions_of_their_index_and_have_their_minimum_where_they_say(name):
+    case = CASES[name]
+    target, samples = case.draw(1, range(6))
+    part, same = case.draw(1, range(4, 6))
+    torch.testing.assert_close(part, target[4:])
+    torch.testing.assert_close(same.y, samples.y[4:])
+    assert samples.x.shape == (6, case.sampling.count)
+    assert ((samples.x >= 0) & (samples.x <= 1 + 1e-12)).all()
+    functions = case.law.sample(1, range(6))
+    values = functions(GRID.expand(6, -1))
+    assert torch.equal(GRID[values.argmin(1)], target)
+    if case.places is not None:
+        assert max(len(row.unique()) for row in samples.x) <= case.places
+
+
+def noise_of(name, rows=200):
+    """Return the noise of a case with 40 samples in units of its deviation."""
+    case = CASES[name]
+    _, samples = case.draw(2, range(rows))
+    functions = case.law.sample(2, range(rows))
+    grid = functions(GRID.expand(rows, -1))
+    low, high = grid.amin(1, keepdim=True), grid.amax(1, keepdim=True)
+    return (samples.y - (functions(samples.x) - low) / (high - low)) / samples.sigma[:, None]
+
+
+def test_noise_is_what_it_is_called():
+    assert noise_of("splines of the prior").std().item() == pytest.approx(1, abs=0.05)
+    outliers = noise_of("outliers").abs()
+    assert (outliers > 5).double().mean().item() == pytest.approx(0.1 * 0.617, abs=0.01)
+    z = noise_of("correlated noise")
+    assert z.std().item() == pytest.approx(1, abs=0.05)
+    assert (z[:, 1:] * z[:, :-1]).mean().item() == pytest.approx(0.8, abs=0.05)
+
+
+def test_outside_has_all_cases(tmp_path):
+    params = PARAMS["posterior_outside"] | {"replicates": 1, "functions": 2}
+    rows = run(posterior_outside, tmp_path, params)
+    assert set(rows["problem"]) == set(CASES)
+    with_gp = rows.groupby("problem")["method"].agg(lambda methods: "gp" in set(methods))
+    assert not with_gp["n 2000"]
+    assert with_gp.drop("n 2000").all()
+
+
+def test_the_search_measures_where_it_is_told_and_counts_until_the_error_stays_small(tmp_path):
+    params = PARAMS["posterior_sequential"] | {"replicates": 1, "functions": 3, "budget": 8}
+    rows = run(posterior_sequential, tmp_path, params)
+    assert set(rows["method"]) == set(posterior_sequential.METHODS)
+    first = rows[(rows["metric"] == "error") & (rows["evaluations"] == 5)].set_index("method")["value"]
+    assert first["suggest"] == first["uniform"] == first["gp_ei, our answer"]
+    seen = []
+
+    def place(x, y, u):
+        seen.append(x.shape[1])
+        return torch.full_like(u, 0.5)
+
+    errors = posterior_sequential.search(params, 0, place, lambda x, y: x[:, -1])
+    assert seen == [5, 6, 7]
+    assert errors.shape == (3, 4)
+    assert torch.equal(errors[:, 1], errors[:, 3])
+    table = torch.tensor([[9.0, 1, 9, 1], [1, 1, 1, 1], [1, 1, 1, 9]])
+    assert posterior_sequential.samples_needed(table, 5.0).tolist() == [8, 5, 9]
+
+
+def test_expected_improvement_looks_where_it_is_low_and_unknown():
+    x = torch.tensor([[0.0, 0.1, 0.2, 0.3, 0.4, 1.0]], dtype=torch.float64).repeat(2, 1)
+    y = torch.stack([(x[0] - 0.6).square(), 1 - (x[0] - 0.6).square()])
+    low = posterior_sequential.expected_improvement(x, y, torch.zeros(2))
+    assert 0.45 < low[0] < 0.8

@@ -27,6 +27,7 @@ CARRIES_ROWS = {
     "common/experiments.py",
     "common/optimizers/registry.py",
     "common/reporting/rows.py",
+    "common/training/atomic.py",
     "common/training/export.py",
     "common/training/hashing.py",
     "common/training/rundir.py",

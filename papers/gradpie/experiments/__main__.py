@@ -2,7 +2,7 @@
 
 from common.experiments import experiment_command
 
-NAMES = ["cnon_gradients", "cnon_offline", "cnon_online", "cnon_ablation"]
+NAMES = ["cnon_gradients", "cnon_offline", "cnon_online", "cnon_ablation", "opamp_online", "opamp_ablation"]
 
 if __name__ == "__main__":
     experiment_command("gradpie", NAMES)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from experiment_rows import assert_claims_have_rows
 from smoke_clone import SMOKE, merged
 
 from common.reporting.claims import load_claims
@@ -221,20 +222,8 @@ def test_the_ablations_default_is_the_online_surrogate(results):
 
 
 def test_every_claim_is_about_rows_that_the_experiments_make(results):
-    claims = load_claims(PAPER / "claims.yaml")
-    for entry in (*claims.items, *claims.claims):
-        name = Path(entry.results[0]).stem
-        if name not in results:
-            continue
-        if hasattr(entry, "columns"):
-            selections = [entry.selection(row, column) for row in entry.rows for column in entry.columns]
-        else:
-            sides = [(one, side) for one in entry.comparisons for side in (one.left, one.right) if side is not None]
-            selections = [selection for one, side in sides for selection in one.selections(side)]
-        for selection in selections:
-            # Levels that a short run does not reach are another matter.
-            anywhere = {column: value for column, value in selection.items() if column not in ("evaluations", "d")}
-            assert len(select_rows(results[name], anywhere)), f"{entry.id}: {anywhere}"
+    # Levels that a short run does not reach, and its dimension, are another matter.
+    assert_claims_have_rows(load_claims(PAPER / "claims.yaml"), results, ignored=("evaluations", "d"))
 
 
 def test_figures_are_drawn_from_the_rows(results):

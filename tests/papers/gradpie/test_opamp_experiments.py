@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from experiment_rows import assert_claims_have_rows
 
 from common.reporting.claims import load_claims
 from common.reporting.rows import read_rows, select_rows, write_rows
@@ -207,19 +208,7 @@ def test_without_ngspice_the_stage_ends_with_the_command_that_installs_it(monkey
 
 
 def test_every_claim_is_about_rows_that_the_experiments_make(results):
-    claims = load_claims(PAPER / "claims.yaml")
-    for entry in (*claims.items, *claims.claims):
-        name = Path(entry.results[0]).stem
-        if name not in results:
-            continue
-        if hasattr(entry, "columns"):
-            selections = [entry.selection(row, column) for row in entry.rows for column in entry.columns]
-        else:
-            sides = [(one, side) for one in entry.comparisons for side in (one.left, one.right) if side is not None]
-            selections = [selection for one, side in sides for selection in one.selections(side)]
-        for selection in selections:
-            anywhere = {column: value for column, value in selection.items() if column != "evaluations"}
-            assert len(select_rows(results[name], anywhere)), f"{entry.id}: {anywhere}"
+    assert_claims_have_rows(load_claims(PAPER / "claims.yaml"), results, ignored=("evaluations",))
 
 
 def test_the_schematic_is_the_netlist():

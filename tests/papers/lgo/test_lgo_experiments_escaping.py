@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from experiment_rows import run
 from scipy.optimize import minimize
 
-from common.reporting.rows import read_rows, write_rows
 from papers.lgo import figures, train
 from papers.lgo.environments import Mixtures
 from papers.lgo.escape import FastEscape
@@ -29,14 +28,6 @@ STEPS = 10
 @pytest.fixture(autouse=True)
 def one_process(monkeypatch):
     monkeypatch.setenv("GLOBOPT_WORKERS", "1")
-
-
-def run(experiment, tmp_path, params):
-    """Return the rows of an experiment as the report reads them."""
-    name = experiment.__name__.rpartition(".")[2]
-    with tempfile.TemporaryDirectory(dir=tmp_path) as cache:
-        write_rows(tmp_path / f"{name}.csv", experiment.run(params, Path(cache)))
-    return read_rows(tmp_path / f"{name}.csv")
 
 
 def small(section, **changed):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from itertools import islice
 from pathlib import Path
 
@@ -12,11 +11,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from experiment_rows import run
 from scipy.optimize import check_grad
 
 from common.functions.gaussians import GaussianFamily, Quadratics
 from common.objective import Objective
-from common.reporting.rows import read_rows, write_rows
 from papers.lgo import figures, train
 from papers.lgo.experiments import local_search, local_search_ablation, local_search_general
 from papers.lgo.experiments.descents import Method, classical, drawn, measured
@@ -42,14 +41,6 @@ def small(section, **changed):
         for part, settings in SMALL.items():
             net[part] = net[part] | settings
     return params
-
-
-def run(experiment, tmp_path, params):
-    """Return the rows of an experiment as the report reads them."""
-    name = experiment.__name__.rpartition(".")[2]
-    with tempfile.TemporaryDirectory(dir=tmp_path) as cache:
-        write_rows(tmp_path / f"{name}.csv", experiment.run(params, Path(cache)))
-    return read_rows(tmp_path / f"{name}.csv")
 
 
 def dfp_reference(functions, x, steps):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +9,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from experiment_rows import run
 from scipy.signal import argrelmin
 
 from common.functions.splines import SplinePrior
 from common.reporting.claims import load_claims
-from common.reporting.rows import read_rows, write_rows
 from papers.refine1d import figures
 from papers.refine1d.architecture import blocks
 from papers.refine1d.baselines import constant, lowest_sample
@@ -40,14 +39,6 @@ def untrained(tmp_path, monkeypatch):
         save_network(tmp_path / f"{reading}.safetensors", Refiner(preset("stable", **NARROW), seed))
     monkeypatch.setattr(testing, "WEIGHTS", tmp_path)
     monkeypatch.setenv("GLOBOPT_WORKERS", "1")
-
-
-def run(experiment, tmp_path, params):
-    """Return the rows of an experiment as the report reads them."""
-    name = experiment.__name__.rpartition(".")[2]
-    with tempfile.TemporaryDirectory(dir=tmp_path) as cache:
-        write_rows(tmp_path / f"{name}.csv", experiment.run(params, Path(cache)))
-    return read_rows(tmp_path / f"{name}.csv")
 
 
 def one(rows, **key):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from experiment_rows import run
 
 from common.metrics import weighted_crps
-from common.reporting.rows import read_rows, write_rows
 from papers.refine1d import posterior_weights
 from papers.refine1d.baselines import MinimizerDraws, lowest_sample
 from papers.refine1d.experiments import (
@@ -43,13 +42,6 @@ def untrained(tmp_path, monkeypatch):
     monkeypatch.setattr(posterior_weights, "WEIGHTS", tmp_path)
     monkeypatch.setattr(testing, "WEIGHTS", tmp_path)
     monkeypatch.setenv("GLOBOPT_WORKERS", "1")
-
-
-def run(experiment, tmp_path, params):
-    """Return the rows of an experiment as the report reads them."""
-    with tempfile.TemporaryDirectory(dir=tmp_path) as cache:
-        write_rows(tmp_path / "rows.csv", experiment.run(params, Path(cache)))
-    return read_rows(tmp_path / "rows.csv")
 
 
 def one(rows, **key):

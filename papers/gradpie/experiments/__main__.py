@@ -2,7 +2,16 @@
 
 from common.experiments import experiment_command
 
-NAMES = ["cnon_gradients", "cnon_offline", "cnon_online", "cnon_ablation", "opamp_online", "opamp_ablation"]
+NAMES = [
+    "cnon_gradients",
+    "cnon_offline",
+    "cnon_online",
+    "cnon_ablation",
+    "opamp_online",
+    "opamp_ablation",
+    "owms_online",
+    "owms_peers",
+]
 
 if __name__ == "__main__":
     experiment_command("gradpie", NAMES)

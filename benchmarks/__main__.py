@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks import batches, ensemble, imports, methods, minimize, pipeline, refine1d, table1
+from benchmarks import batches, ensemble, gradpie, imports, lgo, methods, minimize, pipeline, refine1d, table1
 from benchmarks.runner import main
 
 if __name__ == "__main__":
-    subjects = (ensemble, batches, table1, refine1d, minimize, methods, pipeline, imports)
+    subjects = (ensemble, batches, table1, refine1d, gradpie, lgo, minimize, methods, pipeline, imports)
     sys.exit(main([benchmark for subject in subjects for benchmark in subject.BENCHMARKS]))

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 
+from benchmarks import gradpie
 from benchmarks.runner import RECORD, Benchmark, Measurement, NotMeasured, Skipped, in_turns, main
+from papers.gradpie.simulators.ngspice import NgSpiceMissing
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +96,35 @@ def test_contenders_take_turns_in_both_orders_after_a_first_run():
     seconds = in_turns({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, 3)
     assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
     assert {name: len(times) for name, times in seconds.items()} == {"a": 3, "b": 3}
+
+
+def test_surrogates_as_one_batch_are_compared_with_the_same_surrogates_one_by_one(monkeypatch):
+    monkeypatch.setitem(gradpie.TASKS, "opamp", (2, 3, 1))
+    monkeypatch.setattr(gradpie, "REPETITIONS", 2)
+    measurement = gradpie.speedup("opamp")
+    batch, alone = measurement.figures.values()
+    assert len(measurement.ratios) == 2
+    assert min(measurement.ratios) <= alone / batch <= max(measurement.ratios)
+
+
+def test_the_amplifiers_rate_is_skipped_where_there_is_no_simulator(monkeypatch, capsys):
+    class Missing(gradpie.OpAmp):
+        def __call__(self, U):
+            raise NgSpiceMissing("install it")
+
+    monkeypatch.setattr(gradpie, "OpAmp", Missing)
+    assert main(gradpie.BENCHMARKS, ["--only", "amplifier"]) == 0
+    assert "skipped  simulations a CPU second / 100: install it" in capsys.readouterr().out
+
+
+def test_the_amplifiers_rate_counts_the_time_of_the_simulators_process(monkeypatch):
+    class Slow(gradpie.OpAmp):
+        def __call__(self, U):
+            subprocess.run([sys.executable, "-c", "sum(range(3 * 10**6))"], check=True)
+
+    monkeypatch.setattr(gradpie, "OpAmp", Slow)
+    monkeypatch.setattr(gradpie, "REPETITIONS", 1)
+    measurement = gradpie.simulations()
+    (rate,) = measurement.figures.values()
+    assert rate < gradpie.SIZINGS / 0.02
+    assert measurement.ratios == [rate / 100]

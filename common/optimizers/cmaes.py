@@ -56,6 +56,8 @@ def new_strategy(generator: np.random.Generator, dim: int, sigma: float, options
 
     settings = {
         "bounds": [0, 1],
+        # In one dimension the library fails where it would cut sigma down to the box ("not yet initialized").
+        **({"maxstd": math.inf} if dim == 1 else {}),
         "CMA_active": True,
         # NumPy's global state stays untouched: no seeding, and all draws come from our generator.
         "seed": math.nan,

@@ -19,6 +19,7 @@ from common.reporting.tables import (
     cells_csv,
     item_csv,
     item_markdown,
+    paper_markdown,
     readme_markdown,
     verdict_counts,
 )
@@ -60,9 +61,13 @@ def build(papers_dir: str | Path, reports_dir: str | Path, stale: Collection[str
     write_text(reports_dir / "cells.csv", cells_csv(cells))
     metrics = {report.claims.paper: verdict_counts(report.claims, report.cells) for report in reports}
     write_text(reports_dir / "metrics.json", json.dumps(metrics, indent=2) + "\n")
-    readme = readme_markdown((report.claims, report.cells, report.figures) for report in reports)
+    for report in reports:
+        own = [stage for stage in stages if stage.paper == report.claims.paper]
+        text = paper_markdown(report.claims, report.figures, own)
+        write_text(reports_dir / report.claims.paper / "README.md", text)
+    readme = readme_markdown([(report.claims, report.cells, report.figures) for report in reports])
     write_text(reports_dir / "README.md", readme)
-    write_text(reports_dir / "index.html", page(reports, reports_dir))
+    write_text(reports_dir / "index.html", page(reports, stages, reports_dir))
     return cells
 
 

@@ -16,13 +16,14 @@ from markupsafe import Markup
 from common.reporting.benchmarks import BenchmarkTables
 from common.reporting.claims import Benchmark
 from common.reporting.figures import INK
-from common.reporting.stages import stages_of
+from common.reporting.stages import Stage, stages_of
 from common.reporting.tables import (
     MARKS,
     NOT_HEADLINE,
     STALE,
     benchmark_legend,
     hit_cell,
+    in_words,
     interval,
     item_counts,
     matrix,
@@ -41,8 +42,8 @@ MAX_SVG_BYTES = 400_000
 MAX_PAGE_BYTES = 5_000_000
 
 
-def page(reports: Sequence[PaperReport], reports_dir: Path) -> str:
-    """Return the page for the given papers; times come from ``<reports_dir>/times``.
+def page(reports: Sequence[PaperReport], stages: Sequence[Stage], reports_dir: Path) -> str:
+    """Return the page for the given papers and the whole pipeline; times come from ``<reports_dir>/times``.
 
     Raises:
         ValueError: the page would exceed ``MAX_PAGE_BYTES``.
@@ -54,14 +55,14 @@ def page(reports: Sequence[PaperReport], reports_dir: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(number=number, exact=lambda value: "" if pd.isna(value) else repr(float(value)))
+    environment.filters.update(number=number, exact=_exact, in_words=in_words)
     environment.globals.update(interval=interval, marks=MARKS, power=power)
     html = environment.get_template("index.html").render(
         papers=[_paper(report, reports_dir) for report in reports],
         verdicts=list(dict.fromkeys([*CELL_VERDICTS, *CLAIM_VERDICTS])),
         stale_note=STALE,
         not_headline=NOT_HEADLINE,
-        times=_times(reports_dir / "times"),
+        stages=_timed(stages, reports_dir / "times"),
         speed=_json(reports_dir / "times" / "benchmarks.json"),
         spotcheck=_json(reports_dir / "times" / "spotcheck.json"),
     )
@@ -141,16 +142,18 @@ def _benchmark(benchmark: Benchmark, tables: BenchmarkTables) -> dict[str, Any]:
     }
 
 
+def _exact(value: Any) -> str:
+    """Return what a cell is sorted by, shorter than the number itself and in the same order."""
+    return "" if pd.isna(value) else format(float(value), ".8g")
+
+
 def _inline(folder: Path, name: str, prefix: str) -> Markup:
     """Return a figure as markup: the SVG itself with ids of its own, or the PNG where the SVG is large."""
     svg, png = folder / f"{name}.svg", folder / f"{name}.png"
     if svg.stat().st_size > MAX_SVG_BYTES and png.exists():
         data = base64.b64encode(png.read_bytes()).decode()
         return Markup('<img alt="" src="data:image/png;base64,{}">').format(data)
-    text = svg.read_text(encoding="utf-8")
-    text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
+    text = _compact(svg.read_text(encoding="utf-8"))
     text = re.sub(r'\bid="', f'id="{prefix}-', text)
     text = re.sub(r'href="#', f'href="#{prefix}-', text)
     text = text.replace("url(#", f"url(#{prefix}-").replace(INK, "currentColor")
@@ -160,10 +163,28 @@ def _inline(folder: Path, name: str, prefix: str) -> Markup:
     return Markup(text)
 
 
-def _times(folder: Path) -> list[dict[str, Any]]:
-    """Return the times of all stages, sorted by paper and stage."""
-    records = [_json(path) for path in sorted(folder.glob("*.*.json"))]
-    return [record for record in records if record is not None]
+def _compact(svg: str) -> str:
+    """Return a drawing without what a page does not show: half of the bytes, and the same picture.
+
+    Coordinates keep a tenth of a point, ids stay where something refers to them, and the page has its own font.
+    """
+    text = svg[svg.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
+    text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
+    used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text))
+    used_ids = {name for pair in used for name in pair}
+    text = re.sub(r'\sid="([^"]*)"', lambda found: found[0] if found[1] in used_ids else "", text)
+    text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
+    text = re.sub(
+        r'\b(?:(?:d|x|y|points)="|transform="rotate)[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text
+    )
+    text = re.sub(r"\s*\n\s*", " ", text)
+    return re.sub(r"> <(?!/?t)", "><", text)  # between words of a text a space is one
+
+
+def _timed(stages: Sequence[Stage], folder: Path) -> list[dict[str, Any]]:
+    """Return every stage, with what is known of its last run: ``time`` is None where it was not recorded."""
+    return [{"stage": stage, "time": _json(folder / f"{stage.paper}.{stage.name}.json")} for stage in stages]
 
 
 def _json(path: Path) -> dict[str, Any] | None:

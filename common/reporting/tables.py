@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from common.reporting.benchmarks import PROBLEM, BenchmarkTables
 from common.reporting.claims import Benchmark, Claims, Figure, Item
+from common.reporting.stages import Stage
 from common.reporting.verdicts import CELL_VERDICTS, CLAIM_VERDICTS
 
 MARKS = {
@@ -27,6 +29,7 @@ LEGEND = (
     "reported → ours [95% interval]; ✓ reproduced, ▲ better, ▼ worse, ? undecided (interval too wide), "
     "○ not reported, · not run"
 )
+COUNTED = ("numbers", "claims", "ours")
 NOT_HEADLINE = "These verdicts are not in the counts of the paper"
 STALE = "Not re-run here: these are the committed rows."
 
@@ -83,10 +86,10 @@ def _cell(cell: Any) -> str:
     return " ".join([f"{reported} → {ours}", *(part for part in parts if part)])
 
 
-def _markdown_table(header: Iterable[str], body: Iterable[Iterable[str]]) -> list[str]:
+def _markdown_table(header: Iterable[str], body: Iterable[Iterable[str]], numbers: bool = True) -> list[str]:
     header = list(header)
     rows = [[text.replace("|", "\\|") for text in line] for line in [header, *body]]
-    rule = ["---", *["---:"] * (len(header) - 1)]
+    rule = ["---", *["---:" if numbers else "---"] * (len(header) - 1)]
     return ["| " + " | ".join(line) + " |" for line in [rows[0], rule, *rows[1:]]]
 
 
@@ -238,13 +241,20 @@ def in_words(total: dict[str, int]) -> str:
     return ", ".join(f"{n} {verdict}" for verdict, n in total.items())
 
 
-def readme_markdown(papers: Iterable[tuple[Claims, pd.DataFrame, list[Figure]]]) -> str:
-    """Return ``reports/README.md``: per paper its counts, its claims, its first figure and links to its tables."""
+def readme_markdown(papers: Sequence[tuple[Claims, pd.DataFrame, list[Figure]]]) -> str:
+    """Return ``reports/README.md``: the counts of all papers; per paper its claims, first figure, links to the rest."""
+    counted = [(claims, verdict_counts(claims, cells)) for claims, cells, _ in papers]
+    overview = [
+        [f"[{claims.title}](#{_anchor(claims.title)})", *(in_words(total.get(key, {})) for key in COUNTED)]
+        for claims, total in counted
+    ]
     lines = [
         "# Report",
         "",
         "Each number a paper reports beside ours; verdicts are computed from the result rows (`cells.csv`).",
-        "`index.html` is the same report as one page with every table and figure.",
+        "`index.html` is the same report as one page with every table and figure, to be sorted and filtered.",
+        "",
+        *_markdown_table(["paper", "its numbers", "its claims", "our own claims, beyond it"], overview, numbers=False),
     ]
     for claims, cells, figures in papers:
         total = verdict_counts(claims, cells)
@@ -264,6 +274,7 @@ def readme_markdown(papers: Iterable[tuple[Claims, pd.DataFrame, list[Figure]]])
         if figures:
             figure = figures[0]
             lines += ["", f"![{figure.title}]({claims.paper}/{figure.id}.svg)", "", figure.title]
+        lines += ["", f"[Every figure, choice and command]({claims.paper}/README.md)"]
         if claims.items:
             lines += ["", "Tables:", ""]
             for item in claims.items:
@@ -277,6 +288,28 @@ def readme_markdown(papers: Iterable[tuple[Claims, pd.DataFrame, list[Figure]]])
             lines += ["", "Tables beyond the paper:", ""]
             lines += [f"- [{one.title}]({claims.paper}/{one.id}.md)" for one in claims.benchmarks]
     return "\n".join(lines) + "\n"
+
+
+def paper_markdown(claims: Claims, figures: Iterable[Figure], stages: Iterable[Stage]) -> str:
+    """Return ``reports/<paper>/README.md``: every figure, choice and inconsistency, and the command of every stage."""
+    lines = [f"# {claims.title}", "", f"{claims.citation}. Claims and tables: [the report](../README.md)."]
+    lines += ["", "## Figures"]
+    for figure in figures:
+        caption = [f"**{figure.title}**", f"Paper: {figure.where}." if figure.where else "", figure.note]
+        lines += ["", f"![{figure.title}]({figure.id}.svg)", "", " ".join(filter(None, caption))]
+    if claims.choices:
+        lines += ["", "## Choices and inconsistencies", ""]
+        body = [[choice.topic, choice.paper, choice.ours, choice.why] for choice in claims.choices]
+        lines += _markdown_table(["", "paper", "ours", "why"], body, numbers=False)
+    lines += ["", "## Commands", "", "How long each took, and where, is in `index.html` and `../times`.", ""]
+    body = [[stage.name, f"`{stage.command}`"] for stage in stages]
+    lines += _markdown_table(["stage", "command"], body, numbers=False)
+    return "\n".join(lines) + "\n"
+
+
+def _anchor(title: str) -> str:
+    """Return what a code host calls the place of a heading: lower case, no punctuation, hyphens for spaces."""
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def _share(share: float, n: int) -> str:

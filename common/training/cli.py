@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from common.reporting.timing import record_time
 from common.training.hashing import code_hash
 from common.training.rundir import RunDirectory
 from common.training.trainer import TRAINER_DEFAULTS, fit, quiet
@@ -41,7 +43,8 @@ def train_command(
     """Train as the command line says, over the values in a section of params.yaml, and return what was trained.
 
     The section has the keys of LightningCLI: ``seed_everything``, ``model``, ``data`` and ``trainer``; the last also
-    takes ``threads`` and ``checkpoint_every_n_epochs``. Flags and ``--config`` files override its values.
+    takes ``threads`` and ``checkpoint_every_n_epochs``. Flags and ``--config`` files override its values. How long it
+    took goes into ``reports/times``, unless there are flags or it goes on from a checkpoint.
 
     Args:
         code: what the result depends on besides the files of the two classes, e.g. model and function family; a run
@@ -51,11 +54,8 @@ def train_command(
     Raises:
         SystemExit: an unknown key or flag, a wrong value, or no such section; also after ``--help``.
     """
-    words = [
-        "--config",
-        json.dumps(_read_section(Path(params_file), section)),
-        *(sys.argv[1:] if args is None else args),
-    ]
+    flags = sys.argv[1:] if args is None else args
+    words = ["--config", json.dumps(_read_section(Path(params_file), section)), *flags]
     with quiet():
         cli = _TrainCLI(
             module_class,
@@ -72,7 +72,10 @@ def train_command(
     classes = [sys.modules[cls.__module__] for cls in (module_class, datamodule_class)]
     run = RunDirectory(paper, section, cli.resolved_config(), code_hash(*classes, *code), root)
     print(f"run directory: {run.path}\nto watch it:   tensorboard --logdir {Path(root) / paper}", flush=True)
-    trainer = fit(cli.model, cli.datamodule, run, **cli.config_init.trainer)
+    # The stage's own training, from its first step: a part of one, or another, would tell a wrong time.
+    timed = not flags and not run.last_checkpoint.exists()
+    with record_time(paper, section) if timed else nullcontext():
+        trainer = fit(cli.model, cli.datamodule, run, **cli.config_init.trainer)
     return Trained(cli.model, cli.datamodule, trainer, run)
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from common.objective import Objective
-from common.optimizers.base import AskTellOptimizer, as_population
+from common.optimizers.base import as_population
 from common.training.keys import key_seed, torch_generator
+from papers.gradpie.composite import CompositeOptimizer
 from papers.gradpie.online import Descent, Learning, LearningSurrogate, Moves
 
 MOST_STARTS = 32
@@ -22,7 +21,7 @@ TINY = 1e-100  # Adam's small number, so that a step does not depend on the unit
 UNIT_BOX = torch.tensor([[0.0], [1.0]], dtype=torch.float64)
 
 
-class GradPIE(AskTellOptimizer):
+class GradPIE(CompositeOptimizer):
     """Gradient descent through a black box, by surrogates that learn differences between neighbouring queries.
 
     Momeni et al., "Locality-aware Surrogates for Gradient-based Black-box Optimization" (2025).
@@ -63,6 +62,7 @@ class GradPIE(AskTellOptimizer):
         layer_norm: bool = False,
         scalarize: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        super().__init__(scalarize)
         if initial is not None and initial < 2:
             raise ValueError(f"initial must be at least 2, not {initial!r}")
         self.starts = None if starts is None else as_population(starts, starts)
@@ -72,15 +72,6 @@ class GradPIE(AskTellOptimizer):
             hidden=hidden, layer_norm=layer_norm,
         )  # fmt: skip
         self.moves = Moves(step_size, eps=TINY, local_samples=local_samples, sigma=sigma)
-        self.scalarize = scalarize
-        self._loss = scalarize
-
-    def _run(self, objective: Objective, seed: int) -> dict[str, Any]:
-        self._loss = objective.scalarize or self.scalarize
-        try:
-            return super()._run(objective, seed)
-        finally:
-            self._loss = self.scalarize
 
     def _start(self) -> None:
         initial = self.initial or min(max(self.dim + 1, 4), 20)
@@ -93,7 +84,7 @@ class GradPIE(AskTellOptimizer):
         seeds = [key_seed(self.seed, "start", k) for k in range(starts)]
         self.descent = Descent(
             torch.stack([self._first_queries(seed, initial) for seed in seeds]),
-            self._loss or (lambda values: values[:, 0]),
+            self._value,
             LearningSurrogate(seeds, self.learning),
             seeds,
             replace(self.moves, decay=decay),
@@ -112,8 +103,4 @@ class GradPIE(AskTellOptimizer):
         return self.bounds[0] + (self.bounds[1] - self.bounds[0]) * self.descent.ask().flatten(0, 1)
 
     def _tell(self, X: Tensor, y: Tensor, grad: Tensor | None, outputs: Tensor | None) -> None:
-        if self._loss is None:
-            outputs = y[:, None]
-        elif outputs is None:
-            raise ValueError("with scalarize= the outputs are wanted too: tell(X, y, outputs=outputs)")
-        self.descent.tell(outputs.unflatten(0, self.descent.ask().shape[:2]))
+        self.descent.tell(self._outputs(y, outputs).unflatten(0, self.descent.ask().shape[:2]))

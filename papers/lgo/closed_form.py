@@ -5,9 +5,10 @@ phi'(q_{k-1}), the weights w1 = w3 = 1 / tau_k, w2 = w4 = 1 undo this factor in 
 d steps. They show tau_k without another query: Delta_k = 2 (f_{k-1} - f_k) / (-s'g_{k-1}) is 1 on every quadratic, and
 on -exp(-q) it is (exp(delta) - 1) / delta with delta = log tau_k; on other functions this is a model.
 
-The closed form has the weights exp(-a1 delta) with a1 = 1, and rho = 1; a small network may change both. As delta is a
-factor of what it changes, the method is BFGS on quadratics whatever the network says. Neither the axes matter nor the
-scale of f, but for H_0 = I, and the number of variables is free.
+The closed form takes delta for log tau. A small network may change it by a share of delta, so the method is BFGS on
+quadratics whatever the network says; and in proportion to a residual that is 0 where two line searches tell of the same
+Gaussian, so it is the closed form there. Neither the axes matter nor the scale of f, but for H_0 = I, and the number of
+variables is free.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +28,14 @@ from papers.lgo.model import AGD, Functions, Iterate, MatrixMemory, Pair, PairMe
 ROUNDING = 1e-6  # a decrease below this share of |f| does not tell delta
 NEARLY_QUADRATIC = 1e-7  # |log Delta|
 NEWTON_STEPS = 8
-FEATURES = 4
+FEATURES = 3
 
 
 class ValuedFunctions(Functions, Protocol):
     """`Functions` that know their minimum, so that f itself can be computed."""
 
-    optimal_value: float
+    @property
+    def optimal_value(self) -> float: ...
 
 
 class Step(NamedTuple):
@@ -44,16 +46,28 @@ class Step(NamedTuple):
     s: Tensor
 
 
-def scale_change(value: Tensor, before: Step) -> Tensor:
-    """Return delta (``B x 1``) of an exact line search that ended at ``value`` (``B x 1``).
+class Observed(NamedTuple):
+    """What exact line searches showed, each ``B x 1``.
 
-    It is 0 where the decrease is that of a quadratic or is lost in rounding.
+    ``log_ratio``: log Delta, 0 where the decrease is that of a quadratic or is lost in rounding; ``noise``: what
+    rounding may have added to it; ``slope``: -s'g where the search began; ``delta``: log tau if f is Gaussian.
     """
+
+    log_ratio: Tensor
+    noise: Tensor
+    slope: Tensor
+    delta: Tensor
+
+
+def observe(value: Tensor, before: Step) -> Observed:
+    """Return what the line searches from ``before`` that ended at ``value`` (``B x 1``) show."""
     decrease, slope = before.value - value, -(before.s * before.gradient).sum(-1, keepdim=True)
     known = (decrease > ROUNDING * before.value.abs()) & (slope > 0)
     log_ratio = torch.where(known, 2 * decrease / torch.where(known, slope, 1.0), 1.0).log()
     known = known & (log_ratio.abs() > NEARLY_QUADRATIC)
-    return torch.where(known, _root(torch.where(known, log_ratio, 1.0)), 0.0)
+    noise = torch.finfo(value.dtype).eps * before.value.abs() / torch.where(known, decrease, 1.0)
+    delta = torch.where(known, _root(torch.where(known, log_ratio, 1.0)), 0.0)
+    return Observed(torch.where(known, log_ratio, 0.0), noise, slope, delta)
 
 
 def _root(log_ratio: Tensor) -> Tensor:
@@ -95,6 +109,8 @@ class ClosedForm(nn.Module):
         hidden: neurons of the network (tanh), or 0: the closed form.
     """
 
+    agd: ClassVar[type[AGD]] = FullAGD
+
     def __init__(self, hidden: int = 0, seed: int = 0) -> None:
         super().__init__()
         if hidden < 0:
@@ -102,17 +118,23 @@ class ClosedForm(nn.Module):
         self.hidden = hidden
         if hidden:
             self.input = nn.utils.skip_init(nn.Linear, FEATURES, hidden, dtype=torch.float64)
-            self.output = nn.utils.skip_init(nn.Linear, hidden, 2, dtype=torch.float64)
+            self.output = nn.utils.skip_init(nn.Linear, hidden, 1, dtype=torch.float64)
             nn.init.xavier_uniform_(self.input.weight, generator=torch_generator(seed, "closed form"))
             for parameter in (self.input.bias, self.output.weight, self.output.bias):
                 nn.init.zeros_(parameter)
 
-    def exponents(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Return a1 and a2, each ``B x 1``, at ``features`` (``B x 4``)."""
-        if not self.hidden:
-            return torch.ones_like(features[:, :1]), torch.zeros_like(features[:, :1])
-        change = self.output(torch.tanh(self.input(features)))
-        return 1 + change[:, :1], change[:, 1:]
+    def log_scale(self, now: Observed, memory: Any = None) -> tuple[Tensor, Any]:
+        """Return log tau (``B x 1``) of the last line searches, and the memory to give to the next call.
+
+        Args:
+            memory: what the last call returned, None at first; here the line searches before.
+        """
+        if not self.hidden or memory is None:
+            return now.delta, now
+        residual = inconsistency(now, memory)
+        squashed = [delta / (1 + delta.abs()) for delta in (now.delta, memory.delta)]
+        share = self.output(torch.tanh(self.input(torch.cat([*squashed, residual], dim=-1))))
+        return now.delta * (1 + residual * share), now
 
     def iterates(
         self, functions: ValuedFunctions, x: Tensor, tail: str = "last", pairs: int | None = None
@@ -128,21 +150,19 @@ class ClosedForm(nn.Module):
         """
         if tail != "last":
             raise ValueError(f"a closed form has no layers to repeat: tail must be last, not {tail!r}")
-        agd = FullAGD(MatrixMemory() if pairs is None else PairMemory(pairs))
+        agd = self.agd(MatrixMemory() if pairs is None else PairMemory(pairs))
         guarded = torch.zeros(x.shape[:-1], dtype=torch.bool, device=x.device)
-        delta = total = torch.zeros_like(x[:, :1])
         before: Step | None = None
+        memory = None
         while True:
             gap, gradient = functions.gap_and_gradient(x)
             yield Iterate(x, gap, gradient, guarded)
             value = gap[:, None] + functions.optimal_value
             weights = Weights(1.0, 1.0, 1.0, 1.0)
             if before is not None:
-                last, delta = delta, scale_change(value, before)
-                a1, a2 = self.exponents(_features(delta, last, gradient, before.gradient))
-                undo = (-a1 * delta).exp()
-                weights = Weights(undo, 1.0, undo, 1.0, (a2 * total).exp())
-                total = total + delta
+                log_tau, memory = self.log_scale(observe(value, before), memory)
+                undo = (-log_tau).exp()
+                weights = Weights(undo, 1.0, undo, 1.0)
             d = agd.direction(gradient, weights)
             guarded = agd.guarded
             s = functions.exact_step(x, d).unsqueeze(-1) * d
@@ -168,10 +188,13 @@ class ClosedForm(nn.Module):
         return load_module(path, lambda settings: cls(**settings)).requires_grad_(False)
 
 
-def _features(delta: Tensor, last: Tensor, gradient: Tensor, before: Tensor) -> Tensor:
-    """Return what the network sees, ``B x 4``: two deltas, the angle between gradients, the ratio of their norms."""
-    tiny = torch.finfo(gradient.dtype).tiny
-    cosine = nn.functional.cosine_similarity(gradient, before, dim=-1)[:, None]
-    norms = [g.norm(dim=-1, keepdim=True).clamp(min=tiny) for g in (gradient, before)]
-    ratio = torch.tanh(0.3 * (norms[0] / norms[1]).log())
-    return torch.cat([delta / (1 + delta.abs()), last / (1 + last.abs()), cosine, ratio], dim=1)
+def inconsistency(now: Observed, last: Observed) -> Tensor:
+    """Return how far two line searches are from telling of the same Gaussian, in [-1, 1] and 0 if they do.
+
+    Each shows how far f is below its plateau at the point between them, the first as slope exp(delta) / (2 delta), the
+    second as slope / (2 delta); this is their difference over the sum of their sizes. It is 0 where a delta is.
+    """
+    half = (last.delta / 2).exp()
+    first, second = last.slope * now.delta * half, now.slope * last.delta / half
+    known = (first != 0) & (second != 0)
+    return torch.where(known, (second - first) / torch.where(known, first.abs() + second.abs(), 1.0), 0.0)

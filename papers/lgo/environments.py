@@ -19,6 +19,8 @@ Score = Callable[[Tensor], Escapes]
 HALF_WIDTH = 100.0  # of the box, whose sides are farther away than any bound of an escape
 SHIFTS = 60  # to a minimum; where they are not enough, it is about to merge with another
 STATIONARY = 1e-8
+LOWER = 1e-9  # a minimum is better if it is lower by more than this
+SAME = 0.1  # minima nearer to each other than this are one; the narrowest well has a width of 0.7
 
 
 class Mixtures:
@@ -73,14 +75,14 @@ class Mixtures:
         pulls = wells / self.widths[folds].square()
         return -wells.sum(-1), (pulls[..., None] * away).sum(-2)
 
-    def score(self, escape: Escape) -> Score:
-        """Return what scores directions from the ``F`` minima ``start`` by ``escape``."""
+    def score(self, escape: Escape, record: bool = False) -> Score:
+        """Return what scores directions from the ``F`` minima ``start`` by ``escape``; ``record``: with paths."""
 
         def scored(directions: Tensor) -> Escapes:
             count = directions.shape[1]
             return escape.search(
                 lambda points, rays: self.value_and_gradient(points, rays // count),
-                self.bounds, self.start[:, None], self.start_values[:, None], directions,
+                self.bounds, self.start[:, None], self.start_values[:, None], directions, record,
             )  # fmt: skip
 
         return scored
@@ -118,6 +120,20 @@ class Mixtures:
         stationary = self._start_gradients.abs().amax(-1) <= STATIONARY
         own = (self.start - self.centers[:, 0]).norm(dim=-1) <= self.widths[:, 0]
         return stationary & own & (self(self.centers)[:, 1:] < self.start_values[:, None]).all(1)
+
+
+def better_minima(functions: Mixtures, escapes: Escapes) -> tuple[Tensor, Tensor]:
+    """Return whether each point found lies in the basin of a better minimum, and of one that none before did: F x n."""
+    folds, _ = torch.where(escapes.promising)
+    minima = functions.descend(escapes.points[escapes.promising], folds, 5 * SHIFTS)
+    values, _ = functions.value_and_gradient(minima, folds)
+    better = torch.zeros_like(escapes.promising)
+    better[escapes.promising] = values < functions.start_values[folds] - LOWER
+    places = torch.full_like(escapes.points, torch.nan)
+    places[escapes.promising] = minima
+    same = (places[:, :, None] - places[:, None]).norm(dim=-1) < SAME
+    before = torch.ones_like(same[0]).tril(-1)
+    return better, better & ~(same & before & better[:, None]).any(-1)
 
 
 def objective_score(objective: Objective, minimum: Tensor, value: float, escape: Escape) -> Score:

@@ -219,7 +219,7 @@ class FastEscape(Escape):
         _check_form(form)
         if rule not in RULES:
             raise ValueError(f"rules are {', '.join(RULES)}, not {rule!r}")
-        _check_positive(control=control, rate=rate, delta=delta, bound=bound, max_step=max_step)
+        check_positive(control=control, rate=rate, delta=delta, bound=bound, max_step=max_step)
         self.rule, self.control = rule, control
         # The same for every direction, so they are computed once.
         self.lengths: list[Tensor] = []
@@ -236,7 +236,7 @@ class FastEscape(Escape):
             raise ValueError(f"max_step = {max_step:g} cuts every step, so that nothing depends on control")
 
     def _search(self, rays: Rays, record: bool) -> Escapes:
-        found = _nothing_found(rays, self.control)
+        found = nothing_found(rays, self.control)
         seen: list[tuple[Tensor, ...]] = []
         active = torch.arange(len(rays.directions))
         # What follows belongs to the active rays; f0 is f(x_0).
@@ -272,7 +272,7 @@ class FastEscape(Escape):
                 found.outcomes[rows] = torch.where(fell, Outcome.DESCENT, Outcome.ESCAPED)[done]
                 active, f0, y, total, best, risen = (tensor[~done] for tensor in (active, f0, y, total, best, risen))
             before, q, last = y, total, length
-        return found._replace(paths=_sort_by_ray(rays, seen)) if record else found
+        return found._replace(paths=sort_by_ray(rays, seen)) if record else found
 
 
 class Unrolled(NamedTuple):
@@ -331,7 +331,7 @@ class TunedEscape(Escape):
         max_updates: int = 200,
     ) -> None:
         _check_form(form)
-        _check_positive(
+        check_positive(
             control=control, control_rate=control_rate, steps=steps, rate=rate, delta=delta, bound=bound,
             tolerance=tolerance, max_move=max_move, max_updates=max_updates,
         )  # fmt: skip
@@ -378,7 +378,7 @@ class TunedEscape(Escape):
         )
 
     def _search(self, rays: Rays, record: bool) -> Escapes:
-        found = _nothing_found(rays, self.control)
+        found = nothing_found(rays, self.control)
         seen: list[tuple[Tensor, ...]] = []
         active = torch.arange(len(rays.directions))
         shrink, previous = torch.ones_like(rays.values), torch.zeros_like(rays.values)
@@ -410,10 +410,11 @@ class TunedEscape(Escape):
             active = active[~done]
         else:
             found.outcomes[active] = Outcome.UNCONVERGED
-        return found._replace(paths=_sort_by_ray(rays, seen)) if record else found
+        return found._replace(paths=sort_by_ray(rays, seen)) if record else found
 
 
-def _nothing_found(rays: Rays, control: float) -> Escapes:
+def nothing_found(rays: Rays, control: float) -> Escapes:
+    """Return the escapes of rays on which nothing has been found yet, with ``control`` as a."""
     values, nan = rays.values, math.nan
     outcomes = torch.full(values.shape, int(Outcome.OUT_OF_BOUND))
     return Escapes(
@@ -427,7 +428,7 @@ def _nothing_found(rays: Rays, control: float) -> Escapes:
     )
 
 
-def _sort_by_ray(rays: Rays, seen: list[tuple[Tensor, ...]]) -> list[Path]:
+def sort_by_ray(rays: Rays, seen: list[tuple[Tensor, ...]]) -> list[Path]:
     """Return the path of every ray; an entry of ``seen`` has the numbers of rays, then the fields of a path."""
     none = rays.values[:0]
     empty = (torch.arange(0), none, rays.minima[:0], none, rays.minima[:0], none)
@@ -440,7 +441,8 @@ def _check_form(form: str) -> None:
         raise ValueError(f"forms are {', '.join(FORMS)}, not {form!r}")
 
 
-def _check_positive(**numbers: float) -> None:
+def check_positive(**numbers: float) -> None:
+    """Raise a ValueError that names the first of the numbers that is not positive."""
     for name, number in numbers.items():
         if not number > 0:
             raise ValueError(f"{name} must be positive, not {number!r}")

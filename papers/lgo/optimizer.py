@@ -101,10 +101,10 @@ class LGO(Optimizer):
         needed = self.policy.settings["initial"] if isinstance(self.policy, LearnedPolicy) else initial
         if initial not in (None, needed):
             raise ValueError(f"the policy has learned from initial = {needed} directions, not {initial!r}")
-        self.initial = _as_count("initial", INITIAL if needed is None else needed)
-        self.directions = _as_count("directions", directions)
-        self.tries = _as_count("tries", tries)
-        self.starts = None if starts is None else _as_count("starts", starts)
+        self.initial = as_count("initial", INITIAL if needed is None else needed)
+        self.directions = as_count("directions", directions)
+        self.tries = as_count("tries", tries)
+        self.starts = None if starts is None else as_count("starts", starts)
         self.x0 = None if x0 is None else torch.as_tensor(x0, dtype=torch.float64)
         if not tolerance >= 0:
             raise ValueError(f"tolerance must not be negative, not {tolerance!r}")
@@ -117,12 +117,12 @@ class LGO(Optimizer):
     def _run(self, objective: Objective, seed: int) -> dict[str, Any]:
         self._check_dim(objective.dim)
         cube, self.chains = as_cube(objective), []
-        first = None if self.x0 is None else _in_cube(cube, objective, self.x0)
+        first = None if self.x0 is None else in_cube(cube, objective, self.x0)
         while True:
             k = len(self.chains)
             self.chains.append(Chain())
             own = key_seed(seed, "start", k)
-            start = _uniform(cube, own) if first is None or k else first
+            start = uniform_point(cube, own) if first is None or k else first
             self._chain(cube, start, own, self.chains[k])
             if len(self.chains) == self.starts:
                 return {"starts": self.starts, **self.chains[k].stop}
@@ -224,19 +224,30 @@ def as_escape(escape: str | Escape) -> Escape:
     raise ValueError(f"escape must be fast, tuned or an Escape, not {escape!r}")
 
 
-def _uniform(cube: Objective, seed: int) -> Tensor:
+def uniform_point(cube: Objective, seed: int) -> Tensor:
+    """Return a uniform point of a cube with a corner at 0, ``d``."""
     generator = torch_generator(seed, "uniform")
     return torch.rand(cube.dim, generator=generator, dtype=torch.float64) * cube.bounds[1]
 
 
-def _in_cube(cube: Objective, objective: Objective, x: Tensor) -> Tensor:
+def in_cube(cube: Objective, objective: Objective, x: Tensor) -> Tensor:
+    """Return where the objective's point ``x`` (``d``) is in its cube.
+
+    Raises:
+        ValueError: it is no point of the box.
+    """
     lower, upper = objective.bounds
     if x.shape != (objective.dim,) or not ((x >= lower) & (x <= upper)).all():
         raise ValueError(f"x0 must be a point of the box with {objective.dim} variables, not {x.tolist()}")
     return (x - lower) / (upper - lower) * cube.bounds[1]
 
 
-def _as_count(name: str, count: int) -> int:
+def as_count(name: str, count: int) -> int:
+    """Return ``count`` as an integer.
+
+    Raises:
+        ValueError: not a positive whole number.
+    """
     if isinstance(count, bool) or count != int(count) or count < 1:
         raise ValueError(f"{name} must be a positive integer, not {count!r}")
     return int(count)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from lightning.pytorch import LightningDataModule
@@ -16,10 +16,19 @@ from papers.lgo.policy import Draws, draw
 
 
 class PolicyBatch(NamedTuple):
-    """``B`` functions, and the random numbers of one trajectory on each."""
+    """``B`` functions, and the random numbers of one trajectory on each, with the seeds of both."""
 
     functions: Mixtures
     draws: Draws
+    seeds: list[int]
+
+
+class Trajectories(Protocol):
+    """What the module that is trained says of a trajectory: the dimension, N_0 random and P chosen directions."""
+
+    dim: int
+    initial: int
+    steps: int
 
 
 class PolicyDataModule(LightningDataModule):
@@ -51,17 +60,15 @@ class PolicyDataModule(LightningDataModule):
 
     def setup(self, stage: str) -> None:
         """Take the dimension and the lengths of a trajectory from the module that is trained."""
-        from papers.lgo.policy_module import PolicyModule
-
         assert self.trainer is not None
-        module = cast(PolicyModule, self.trainer.lightning_module)
+        module = cast(Trajectories, self.trainer.lightning_module)
         self.dim, self.initial, self.steps = module.dim, module.initial, module.steps
 
     def draw(self, part: str, indices: Iterable[int]) -> PolicyBatch:
         """Return the functions and trajectories ``indices`` of the part ``training`` or ``validation``."""
         seeds = [key_seed(self.seed, part, index) for index in indices]
         functions = Mixtures.sample(self.dim, seeds, self.wells, self.distance)
-        return PolicyBatch(functions, draw(seeds, self.dim, self.initial, self.steps))
+        return PolicyBatch(functions, draw(seeds, self.dim, self.initial, self.steps), seeds)
 
     def batch(self, step: int) -> PolicyBatch:
         """Return the training batch of a global step."""

@@ -1,4 +1,4 @@
-"""``python -m papers.lgo.train [--which dnet|dnet_wide|policy]``: train one of LGO's networks and export its weights.
+"""``python -m papers.lgo.train [--which NAME]``: train one of LGO's networks (``TRAININGS``) and export its weights.
 
 Without further words it exports what the section ``train_<which>`` of params.yaml makes, for the pipeline: weights and
 their model card. With flags, which override the section, it is an experiment, and both go into its run directory.
@@ -24,13 +24,16 @@ from common.reporting.files import write_text
 from common.training import data as training_data
 from common.training import keys, streams
 from common.training.cli import Trained, train_command
-from papers.lgo import environments, filled, model
+from papers.lgo import closed_form, environments, filled, model, plus_module, transforms
 from papers.lgo import escape as escaping
 from papers.lgo import policy as policies
+from papers.lgo.closed_form import ClosedForm
 from papers.lgo.data import GaussianDataModule
 from papers.lgo.escape import Escape
 from papers.lgo.model import preset, save_dnet
 from papers.lgo.module import DNetModule, measures
+from papers.lgo.plus_data import TransformsDataModule
+from papers.lgo.plus_module import PlusModule
 from papers.lgo.policy import FixedPolicy, Policy, RandomPolicy, explore
 from papers.lgo.policy_data import PolicyBatch, PolicyDataModule
 from papers.lgo.policy_module import PolicyModule
@@ -168,6 +171,45 @@ all. It is no measure of how many different minima they lead to.
 """
 
 
+def export_direction(trained: Trained, command: str, path: Path) -> str:
+    """Write the learned direction and its model card; return a comparison with the closed form."""
+    module, data = cast(PlusModule, trained.module), cast(TransformsDataModule, trained.datamodule)
+    net = module.best_net()
+    net.save(path, run=trained.run.path.name)
+    batch = data.validation_batch()
+    found = {
+        name: plus_module.measures(method, batch, data.transforms)
+        for name, method in {"learned": net, "closed form": ClosedForm()}.items()
+    }
+    table = "\n".join(
+        [
+            "| on functions to validate on | loss | line searches |",
+            "|---|---|---|",
+            *(f"| {name} | {values['loss']:.4g} | {values['iterations']:.4g} |" for name, values in found.items()),
+        ]
+    )
+    write_text(path.with_suffix(".md"), direction_card(module, data, path.name, command, table))
+    return table
+
+
+def direction_card(module: PlusModule, data: TransformsDataModule, name: str, command: str, table: str) -> str:
+    """Return what a user of the weights must know, as Markdown."""
+    return f"""# {name}
+
+The network of `ClosedForm` (`papers.lgo.closed_form`), a direction for exact line searches with values of f in its
+state; ours, not in LGO (arXiv:2003.04521). `ClosedForm.load` reads it. It is BFGS on quadratics and the closed form on
+Gaussian functions, whatever the weights are.
+
+- Command: `{command}`
+- Training: seed {data.seed}, {module.curve[-1]["step"]:.0f} steps of {data.batch_size} quadratics, never one twice, of
+  {", ".join(str(family.dim) for family in data.families)} variables each; Adam; the weights are the best of
+  {len(module.curve)} validations.
+- Functions: {", ".join(data.transforms)} of `papers.lgo.transforms`, exact line search.
+
+{table}
+"""
+
+
 _DNET = Training(DNetModule, GaussianDataModule, [training_data, gaussians, keys, model, streams], export_dnet)
 _POLICY = Training(
     PolicyModule,
@@ -175,7 +217,13 @@ _POLICY = Training(
     [training_data, environments, escaping, filled, keys, objective, policies],
     export_policy,
 )
-TRAININGS = {"dnet": _DNET, "dnet_wide": _DNET, "policy": _POLICY}
+_DIRECTION = Training(
+    PlusModule,
+    TransformsDataModule,
+    [training_data, gaussians, keys, closed_form, model, streams, transforms],
+    export_direction,
+)
+TRAININGS = {"dnet": _DNET, "dnet_wide": _DNET, "policy": _POLICY, "direction": _DIRECTION}
 
 if __name__ == "__main__":
     main()

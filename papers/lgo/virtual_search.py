@@ -24,6 +24,7 @@ from papers.lgo.line_search import Point, Reason
 
 ARMIJO, WOLFE = 1e-4, 0.9
 QUADRATIC = 5e-3  # residual of a step that is as on a quadratic
+SCALING = 0.6  # exponent of s's / s'y in the first H: between a guess of the Hessian, 1, and none
 CALM = 2  # such steps in a row, after which trial points may be bad
 SMALL_CURVATURE = 1e-10  # s'y relative to |s| |y|
 SMALL_SLOPE = 1e-10  # -g'd relative to |g| |d|
@@ -57,8 +58,9 @@ class VirtualSearch(NamedTuple):
 
 
 def virtual_search(
-    objective: Objective, start: Tensor, *, tolerance: float = 1e-6, max_evaluations: float = math.inf
-) -> VirtualSearch:
+    objective: Objective, start: Tensor, *, tolerance: float = 1e-6, max_evaluations: float = math.inf,
+    anchors: bool = True, scales: bool = True,
+) -> VirtualSearch:  # fmt: skip
     """Descend from ``start`` (``d``, in the box), every query counted by ``objective``; O(d^2) time and memory a step.
 
     A variable that is at a bound, and would leave the box, is held there until the gradient points inside again.
@@ -66,11 +68,14 @@ def virtual_search(
     Args:
         tolerance: stop when the norm of the gradient, of the variables that are free, is not above it (absolute).
         max_evaluations: stop before this search costs more.
+        anchors: whether pairs may begin at virtual minimizers, and trial points be bad.
+        scales: whether values of f may tell how the scale of gradients changes.
 
     Raises:
         ObjectiveError, StopRun: from the objective, which keeps the best point.
     """
-    return _Run(objective, max_evaluations).run(torch.as_tensor(start, dtype=torch.float64).numpy(), tolerance)
+    run = _Run(objective, max_evaluations, anchors, scales)
+    return run.run(torch.as_tensor(start, dtype=torch.float64).numpy(), tolerance)
 
 
 class Plateau:
@@ -80,8 +85,8 @@ class Plateau:
         value: c, or None while none is trusted.
     """
 
-    AGREEMENT = 0.15  # of two estimates, relative to f's distance
-    VIOLATION = 0.2  # of the equation in `_ratio`, relative
+    AGREEMENT = 0.01  # of two estimates, relative to f's distance; looser ones mistake other functions for this form
+    VIOLATION = 0.01  # of the equation in `_ratio`, relative
 
     def __init__(self) -> None:
         self.value: float | None = None
@@ -150,7 +155,8 @@ class Model:
         H: ``d x d``, or None: the identity.
     """
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, anchors: bool) -> None:
+        self.anchors = anchors
         self.H: np.ndarray | None = None
         self.place = place
         self.anchor = place.x, place.gradient
@@ -162,14 +168,14 @@ class Model:
         """Learn from the step to another place, where gradients have ``tau`` times the scale."""
         if self.H is not None:
             self.H /= tau
-        quadratic = place.residual < QUADRATIC
+        virtual = self.anchors and place.residual < QUADRATIC
         for x, gradient in (self.anchor, (self.place.x, self.place.gradient)):
             s, y = place.x - x, place.gradient - tau * gradient
             curvature = s @ y
             if curvature > SMALL_CURVATURE * math.sqrt((s @ s) * (y @ y)):
-                self._update(s, y, curvature, quadratic)
+                self._update(s, y, curvature)
                 length = -tau * (gradient @ s) / curvature
-                if not (quadratic and 0 < length < FARTHEST):
+                if not (virtual and 0 < length < FARTHEST):
                     length = 1.0
                 self.anchor = place.x + (length - 1) * s, place.gradient + (length - 1) * y
                 break
@@ -177,9 +183,9 @@ class Model:
             self.anchor = place.x, place.gradient
         self.place = place
 
-    def _update(self, s: np.ndarray, y: np.ndarray, curvature: float, quadratic: bool) -> None:
+    def _update(self, s: np.ndarray, y: np.ndarray, curvature: float) -> None:
         if self.H is None:
-            self.H = (s @ s / curvature) ** (0.5 if quadratic else 0.75) * np.eye(len(s))
+            self.H = (s @ s / curvature) ** SCALING * np.eye(len(s))
         u = self.H @ y / curvature
         v = u - (y @ u + 1) / (2 * curvature) * s
         outer = np.outer(s, v)
@@ -189,8 +195,9 @@ class Model:
 class _Run:
     """The state of one search; gradients of held variables count as 0."""
 
-    def __init__(self, objective: Objective, max_evaluations: float) -> None:
+    def __init__(self, objective: Objective, max_evaluations: float, anchors: bool, scales: bool) -> None:
         self.objective, self.max_evaluations = objective, max_evaluations
+        self.anchors, self.scales = anchors, scales
         self.lower, self.upper = objective.bounds.numpy()
         self.spent = objective.evaluations
         self.steps = 0
@@ -220,7 +227,7 @@ class _Run:
         """Go on from a place without a past."""
         self.held = self._held(place)
         self.place = place._replace(gradient=np.where(self.held, 0.0, place.gradient))
-        self.model, self.plateau = Model(self.place), Plateau()
+        self.model, self.plateau = Model(self.place, self.anchors), Plateau()
         self.past = deque([self.place], maxlen=HISTORY)
         self.calm = 0  # steps in a row that were as on a quadratic
         self.higher = 0  # places in a row above the best
@@ -342,17 +349,18 @@ class _Run:
         trusted = self.plateau.value is not None
         if abs(there.value - here.value) > FLAT * max(abs(there.value), abs(here.value)):
             residual = abs(ratio - (1 + slopes) / 2)
-            self.plateau.observe(ratio, slopes, here.value, there.value)
+            if self.scales:
+                self.plateau.observe(ratio, slopes, here.value, there.value)
         there = there._replace(residual=residual)
         self.past.append(there)
         if trusted == (self.plateau.value is not None):
             self._absorb(there)
         else:  # gradients in the past are worth something else now
-            self.model = Model(self.past[0])
+            self.model = Model(self.past[0], self.anchors)
             for place in list(self.past)[1:]:
                 self._absorb(place)
         residual = 0.0 if self.plateau.value is not None else residual
-        self.calm = self.calm + 1 if residual < QUADRATIC else 0
+        self.calm = self.calm + 1 if self.anchors and residual < QUADRATIC else 0
         self.place = there
 
     def _absorb(self, there: Place) -> None:

@@ -1,31 +1,44 @@
 "use strict";
 
 const form = document.querySelector(".filter");
-const items = [...document.querySelectorAll(".item")].map((section) => ({
-  section,
-  rows: [...section.querySelectorAll("tbody tr")].map((row) => ({
-    row,
-    text: (section.dataset.text + " " + row.textContent).toLowerCase(),
-  })),
+const ENTRY = ".claim, figure, .choices > div, tbody > tr";
+
+// What can be hidden, in groups that vanish with their last entry. Claims hide as a whole, with their comparisons.
+const groups = [...document.querySelectorAll(".group")].map((group) => ({
+  group,
+  entries: [...group.querySelectorAll(ENTRY)]
+    .filter((element) => !element.parentElement.closest(".claim"))
+    .map((element) => ({ element, text: null })),
 }));
+
+function fits(entry, group, words, verdict) {
+  if (verdict && entry.element.dataset.verdict !== verdict) return false;
+  if (!words.length) return true;
+  entry.text ??= ((group.dataset.text ?? "") + " " + entry.element.textContent).toLowerCase();
+  return words.every((word) => entry.text.includes(word));
+}
 
 function filter() {
   const words = form.text.value.toLowerCase().split(/\s+/).filter(Boolean);
   const verdict = form.verdict.value;
+  const active = Boolean(words.length || verdict);
   let shown = 0;
   let total = 0;
-  for (const item of items) {
+  for (const { group, entries } of groups) {
     let visible = 0;
-    for (const entry of item.rows) {
-      const fits = (!verdict || entry.row.dataset.verdict === verdict) && words.every((word) => entry.text.includes(word));
-      entry.row.hidden = !fits;
-      visible += fits;
+    for (const entry of entries) {
+      const fit = fits(entry, group, words, verdict);
+      entry.element.hidden = !fit;
+      visible += fit;
     }
-    item.section.hidden = visible === 0;
+    group.hidden = active && visible === 0;
     shown += visible;
-    total += item.rows.length;
+    total += entries.length;
   }
-  form.querySelector("output").textContent = shown + " of " + total + " numbers";
+  for (const section of document.querySelectorAll("main > section:not(.group)")) {
+    section.hidden = active && !section.querySelector(".group:not([hidden])");
+  }
+  form.querySelector("output").textContent = active ? shown + " of " + total + " entries" : "";
 }
 
 function sort(header) {

@@ -9,6 +9,7 @@ NAMES = [
     "cnon_ablation",
     "opamp_online",
     "opamp_ablation",
+    "opamp_settings",
     "owms_online",
     "owms_peers",
 ]

@@ -10,6 +10,10 @@ NAMES = [
     "escaping_settings",
     "benchmarks",
     "networks",
+    "plus_direction",
+    "plus_local_search",
+    "plus_escaping",
+    "plus_tuning",
 ]
 
 if __name__ == "__main__":

@@ -5,17 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from common.reporting.rows import Row
 from common.training.keys import key_seed
-from papers.lgo.environments import SHIFTS, Mixtures
+from papers.lgo.environments import Mixtures, better_minima
 from papers.lgo.escape import Escapes
 from papers.lgo.policy import Draws, draw
 
-LOWER = 1e-9  # a minimum is better if it is lower by more than this
-SAME = 0.1  # minima nearer to each other than this are one; the narrowest well has a width of 0.7
 SHALLOW = 0.3  # times a depth of 1.5 to 3, where the start's is 1
 EVERY = 5  # directions between two points of the course of minima
 
@@ -71,20 +66,6 @@ def measured(functions: Mixtures, escapes: Escapes, initial: int, price: float) 
     if promising.any():
         final["better"] = 100 * float(better[promising].double().mean())
     return found | {(metric, chosen): value for metric, value in final.items()}
-
-
-def better_minima(functions: Mixtures, escapes: Escapes) -> tuple[Tensor, Tensor]:
-    """Return whether each point found lies in the basin of a better minimum, and of one that none before did: F x n."""
-    folds, _ = torch.where(escapes.promising)
-    minima = functions.descend(escapes.points[escapes.promising], folds, 5 * SHIFTS)
-    values, _ = functions.value_and_gradient(minima, folds)
-    better = torch.zeros_like(escapes.promising)
-    better[escapes.promising] = values < functions.start_values[folds] - LOWER
-    places = torch.full_like(escapes.points, torch.nan)
-    places[escapes.promising] = minima
-    same = (places[:, :, None] - places[:, None]).norm(dim=-1) < SAME
-    before = torch.ones_like(same[0]).tril(-1)
-    return better, better & ~(same & before & better[:, None]).any(-1)
 
 
 def found_rows(found: Found, **key: object) -> list[Row]:

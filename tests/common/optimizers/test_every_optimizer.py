@@ -57,6 +57,13 @@ def test_reaches_the_stated_regret(method, problem):
 
 
 @pytest.mark.parametrize("method", methods())
+def test_one_variable_will_do(method):
+    for seed in SEEDS:
+        result = minimize(lambda X: (X[:, 0] - 0.3).square(), (-1, 1), method, 100, seed, dim=1, **options(method))
+        assert result.fun < 0.05
+
+
+@pytest.mark.parametrize("method", methods())
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_bounds_hold_in_a_box_with_unequal_sides(method, dtype):
     lower, upper = torch.tensor([-3.0, 1e-3, 5.0]), torch.tensor([-2.9, 1e3, 5.1])

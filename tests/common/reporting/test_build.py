@@ -69,6 +69,46 @@ def test_the_page_loads_nothing_and_its_ids_are_unique(root, reports):
     assert "python -m papers.toy.experiments table1" in text
 
 
+def test_a_drawing_is_shown_with_half_of_its_bytes_and_all_of_its_text_and_curves(reports):
+    svg = (reports / "toy/figure1.svg").read_text()
+    inline = str(site._inline(reports / "toy", "figure1", "toy-figure1"))
+    assert len(inline) < 0.7 * len(svg)
+    assert re.findall(r">([^<>]*\S[^<>]*)</text>", inline) == re.findall(r">([^<>]*\S[^<>]*)</text>", svg)
+    full, short = (re.findall(r' d="([^"]*)"', text) for text in (svg, inline))
+    assert len(full) == len(short)
+    for exact, rounded in zip(full, short, strict=True):
+        numbers = [[float(one) for one in re.findall(r"-?\d+(?:\.\d+)?", path)] for path in (exact, rounded)]
+        assert numbers[1] == pytest.approx(numbers[0], abs=0.1)
+        assert re.findall("[A-Za-z]", exact) == re.findall("[A-Za-z]", rounded)
+
+
+def test_every_stage_has_its_command_and_its_time_where_it_is_known(root, reports, add_stage):
+    add_stage("never", "other")
+    with record_time("toy", "table1", reports):
+        pass
+    build(root / "papers", reports)
+    text = (reports / "index.html").read_text()
+    stages = text[text.index('id="stages"') :]
+    assert "<code>python -m papers.toy.experiments never</code>" in stages
+    assert "1 of 2 have a record of their last run" in stages
+    markdown = (reports / "toy/README.md").read_text()
+    assert "| never | `python -m papers.toy.experiments never` |" in markdown
+    assert "| width | not given | 128 | the authors' code |" in markdown
+    assert "![Regret against evaluations](figure1.svg)" in markdown
+
+
+def test_the_answer_is_at_the_head_of_page_and_markdown(root, reports):
+    build(root / "papers", reports)
+    counted = "2 reproduced, 1 worse, 1 unreported, 1 not run"
+    text = (reports / "index.html").read_text()
+    assert text.index(counted) < text.index("<main>")
+    head, *_ = (reports / "README.md").read_text().split("\n## ")
+    assert (
+        f"| [A toy paper with <angle> & ampersand](#a-toy-paper-with-angle--ampersand) | {counted} | 1 holds |  |"
+        in head
+    )
+
+
 def test_a_large_svg_is_shown_as_png(root, reports, monkeypatch):
     monkeypatch.setattr(site, "MAX_SVG_BYTES", 100)
     build(root / "papers", reports)

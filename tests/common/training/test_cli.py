@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -124,3 +125,14 @@ def test_lightning_keeps_its_voice(train):
     level = logging.getLogger("lightning.pytorch").level
     train()
     assert logging.getLogger("lightning.pytorch").level == level
+
+
+def test_the_time_of_the_whole_training_is_recorded_and_no_other(train):
+    record = Path("reports/times/toy.train.json")
+    train("--model.lr", "0.1")
+    assert not record.exists()
+    train()
+    first = record.read_bytes()
+    assert {"seconds", "cpu_seconds", "machine"} <= json.loads(first).keys()
+    train()
+    assert record.read_bytes() == first

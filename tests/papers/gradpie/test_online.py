@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from common.training.keys import key_seed, torch_generator
-from papers.gradpie import online
+from papers.gradpie import online, queries
 from papers.gradpie.online import Descent, ExactGradient, Learning, LearningSurrogate, Moves
 from papers.gradpie.simulators.oscillators import deviation, sample_oscillators, sample_target
 
@@ -119,6 +119,18 @@ def test_with_the_exact_gradient_it_is_adam(box, monkeypatch):
             x.data.clamp_(0.2, 0.8)
     assert run.queries == 3 * 13
     assert not drawn  # without local samples nothing is random
+
+
+def test_without_local_samples_nothing_is_random_once_the_weights_are_drawn(monkeypatch):
+    run = descent(2, points=2, centres="all")
+    run.tell(bowl(run.ask().flatten(0, 1)).unflatten(0, (2, 5)))
+    drawn, before = [], torch.random.get_rng_state()
+    for module in (online, queries):
+        monkeypatch.setattr(module, "torch_generator", lambda *key: drawn.append(key))
+    run.run(bowl, 4)
+    assert run.step == 4
+    assert not drawn
+    assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_every_query_is_projected_onto_the_box():

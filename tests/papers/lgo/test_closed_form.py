@@ -10,7 +10,7 @@ import torch
 
 from common.functions.gaussians import GaussianFamily, Gaussians, Quadratics
 from common.training.keys import torch_generator
-from papers.lgo.closed_form import ClosedForm, Step, scale_change
+from papers.lgo.closed_form import ClosedForm, Step, observe
 from papers.lgo.model import iterations_to_tolerance, preset, trajectory_loss
 
 CLOSED = ClosedForm()
@@ -78,7 +78,7 @@ def test_the_scale_change_is_that_of_the_gaussian():
     before, gradient = functions(start)[:, None], functions.gap_and_gradient(start)[1]
     s = functions.exact_step(start, -gradient)[:, None] * -gradient
     end = functions(start + s)[:, None]
-    torch.testing.assert_close(scale_change(end, Step(before, gradient, s)), (end / before).log())
+    torch.testing.assert_close(observe(end, Step(before, gradient, s)).delta, (end / before).log())
 
 
 @pytest.mark.parametrize("delta", [-300.0, -2.0, -1e-5, 1e-5, 0.5, 30.0, 600.0])
@@ -86,7 +86,7 @@ def test_the_scale_change_solves_its_equation(delta):
     ratio = torch.tensor([[math.expm1(delta) / delta]], dtype=torch.float64)
     before = Step(torch.zeros(1, 1).double(), torch.tensor([[-2.0]]).double(), torch.ones(1, 1).double())
     value = (-ratio).requires_grad_()
-    found = scale_change(value, before)
+    found = observe(value, before).delta
     assert found.item() == pytest.approx(delta, rel=1e-6)
     slope = ((math.exp(delta) - 1) / delta**2 - math.exp(delta) / delta) ** -1  # of delta, by -ratio
     (derivative,) = torch.autograd.grad(found.sum(), value)
@@ -96,7 +96,7 @@ def test_the_scale_change_solves_its_equation(delta):
 def test_nothing_is_learned_from_rounding():
     before = Step(torch.ones(3, 1).double(), -torch.ones(3, 1).double(), torch.ones(3, 1).double())
     values = torch.tensor([[1.0], [1 + 1e-3], [1 - 1e-9]], dtype=torch.float64)
-    assert not scale_change(values, before).any()
+    assert not observe(values, before).delta.any()
 
 
 def test_it_turns_with_the_axes_and_ignores_translations():

@@ -111,7 +111,7 @@ def test_scipys_methods_are_counted_and_end_at_the_tolerance(monkeypatch):
 
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_general_functions_are_smooth_and_keyed(name):
-    d = 31 if name == "logistic regression" else 4
+    d = {"logistic regression": 31, "beale": 2}.get(name, 4)
     cases, again = FUNCTIONS[name](d, 5, 2), FUNCTIONS[name](d, 5, 3)
     assert not torch.equal(cases[0].start, cases[1].start)
     for one, two in zip(cases, again, strict=False):

@@ -11,7 +11,7 @@ from common.objective import Objective
 from papers.lgo.environments import Mixtures, objective_score
 from papers.lgo.escape import FastEscape
 from papers.lgo.policy import RandomPolicy, draw, explore
-from papers.lgo.tilt import FAR, Lengths, Tilt, explore_tilted, recorded_score
+from papers.lgo.tilt import FAR, FixedTilt, LearnedTilt, Lengths, Tilt, explore_tilted
 
 FUNCTIONS = Mixtures.sample(10, range(500, 510), wells=5, distance=3.5)
 SEEDS = range(10)
@@ -23,7 +23,7 @@ def share(escapes):
 
 @pytest.mark.parametrize("escape", [Lengths(), FastEscape(control=1.0)])
 def test_it_hits_in_ten_dimensions_where_random_directions_do_not(escape):
-    tilted = explore_tilted(recorded_score(FUNCTIONS, escape), SEEDS, 10, 30)
+    tilted = explore_tilted(FUNCTIONS.score(escape, record=True), SEEDS, 10, 30)
     random = explore(FUNCTIONS.score(escape), RandomPolicy(), draw(SEEDS, 10, 10, 20))
     assert share(tilted.escapes) >= 0.2
     assert share(random.escapes) < 0.05
@@ -31,7 +31,7 @@ def test_it_hits_in_ten_dimensions_where_random_directions_do_not(escape):
 
 
 def test_a_batch_is_what_its_trajectories_are_alone():
-    together = explore_tilted(recorded_score(FUNCTIONS, Lengths()), SEEDS, 10, 6)
+    together = explore_tilted(FUNCTIONS.score(Lengths(), record=True), SEEDS, 10, 6)
     for i in (0, 7):
         objective = FUNCTIONS.objective(i)
         start, value = FUNCTIONS.start[i], float(FUNCTIONS.start_values[i])
@@ -111,3 +111,35 @@ def test_after_five_tilts_and_after_a_hit_a_direction_is_random():
 def test_bad_settings_are_refused(settings):
     with pytest.raises(ValueError, match=r"positive|grow"):
         Lengths(**settings)
+
+
+# --- a learned tilt ---
+
+
+def test_choices_are_drawn_with_their_probabilities():
+    policy = LearnedTilt(hidden=4, seed=0)
+    features = torch.zeros(20_000, 5, dtype=torch.float64)
+    noise = torch.rand(20_000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    choice = policy.choose(features, noise)
+    assert (FixedTilt().choose(features, noise).shares == 1.0).all()
+    for share, expected in ((1.0, math.exp(2) / (math.exp(2) + 3)), (0.4, 1 / (math.exp(2) + 3))):
+        chosen = choice.shares == share
+        assert float(chosen.double().mean()) == pytest.approx(expected, abs=0.015)
+        torch.testing.assert_close(choice.log_probability[chosen].exp()[0].item(), expected)
+
+
+def test_the_fixed_tilt_turns_less_after_the_first_and_gives_up_after_five():
+    features = torch.zeros(6, 5, dtype=torch.float64)
+    features[:, 0] = torch.arange(6) / 5
+    assert FixedTilt().choose(features, features).shares.tolist() == [1.0, 0.7, 0.7, 0.7, 0.7, 0.0]
+
+
+def test_only_choices_have_a_probability_and_the_network_its_gradient():
+    policy = LearnedTilt(seed=1)
+    tilted = explore_tilted(FUNCTIONS.score(Lengths(), record=True), SEEDS, 10, 6, policy=policy)
+    assert (tilted.log_probability[tilted.escapes.promising] == 0).all()
+    assert (tilted.log_probability[~tilted.escapes.promising] < 0).any()
+    tilted.log_probability.sum().backward()
+    assert policy.output.weight.grad.abs().sum() > 0
+    again = explore_tilted(FUNCTIONS.score(Lengths(), record=True), SEEDS, 10, 6, policy=policy)
+    assert torch.equal(again.directions, tilted.directions)

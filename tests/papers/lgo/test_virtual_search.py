@@ -141,3 +141,24 @@ def test_kinks_and_plateaus_end_the_search():
     assert kink.value == pytest.approx(1, abs=1e-3)
     flat = searched(lambda X: 0 * X.sum(1) + 1, torch.tensor([0.3, -0.7]), (-2, 2))
     assert (flat.evaluations, flat.stop) == (1, {"gradient": 0.0})
+
+
+@pytest.mark.parametrize("settings", [{"anchors": False}, {"scales": False}])
+def test_both_parts_save_queries_on_gaussians(settings):
+    cases = problems(5, 12)
+    whole, without = (
+        sum(searched(function, start, **options).evaluations for function, start in cases) for options in ({}, settings)
+    )
+    assert whole < 0.9 * without
+
+
+def test_other_functions_are_not_taken_for_gaussians():
+    def log_sum_exp(X):
+        return (X @ terms[:, 1:].T + terms[:, 0]).logsumexp(-1)
+
+    generator = torch.Generator().manual_seed(5)
+    terms = torch.randn(24, 7, generator=generator, dtype=torch.float64)
+    start = torch.randn(6, generator=generator, dtype=torch.float64)
+    found, alone = searched(log_sum_exp, start), searched(log_sum_exp, start, scales=False)
+    assert found.evaluations == alone.evaluations
+    torch.testing.assert_close(found.x, alone.x)

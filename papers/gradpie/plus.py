@@ -24,13 +24,13 @@ FEW_STEPS = 4  # where it is linear, and only the box can be in the way
 
 
 class GradPIEPlus(CompositeOptimizer):
-    """Trust-region descent along local slopes and networks that learn what these leave; for 200 to 2,000 queries.
+    """Trust-region descent along measured slopes, and networks that learn what these leave; for 200 to 2,000 queries.
 
     A region begins at the best of some Sobol points of the box. Every query is the minimum, within the region, of a
     model of differences from the best point: a Jacobian fitted to the slopes between all queries and the points that
-    they came from, plus the difference that networks trained by the GradPIE loss predict, times their measured
-    reliability. What is not known of the Jacobian is drawn from its posterior (Thompson sampling), so that queries go
-    where the gradient is least sure. A region that has become tiny is left for the next one.
+    they came from, and, where there are ``members``, what networks add to it that are trained by the GradPIE loss,
+    times their measured reliability. What is not known of the Jacobian is drawn from its posterior (Thompson sampling),
+    so that queries go where the gradient is least sure. A region that has become tiny is left for the next one.
 
     A function with several outputs is learnt output by output where `Objective.scalarize` (or ``scalarize`` here, for
     ask/tell by hand) says how they make the value, differentiably by autograd.
@@ -43,7 +43,8 @@ class GradPIEPlus(CompositeOptimizer):
         exploration: length of the draw of what is not known of the Jacobian, relative to what is.
         curvature: relative error of slopes at the distance of the radius.
         window: slopes that are learnt from; default ``2 d``, within 60 and 200; networks learn from 60 points at most.
-        members: networks; 0 for none. linear: whether there is the Jacobian, else networks alone.
+        members: networks; none by default, as the trial ranked them a little lower.
+        linear: whether there is the Jacobian, else networks alone.
         neighbours: k; epochs: after every query; lr: eta_theta of Adam; hidden: layers.
 
     Raises:
@@ -58,10 +59,10 @@ class GradPIEPlus(CompositeOptimizer):
         initial: int | None = None,
         periodic: bool = False,
         radius: float = 0.1,
-        exploration: float = 1.0,
+        exploration: float = 0.75,
         curvature: float = 0.1,
         window: int | None = None,
-        members: int = 2,
+        members: int = 0,
         linear: bool = True,
         neighbours: int = 5,
         epochs: int = 5,

@@ -20,8 +20,8 @@ TASKS = {
 }
 LOOKS: dict[str, tuple[str, str, str]] = {
     "gradpie plus": ("GradPIEPlus", INK, "-"),
-    "gradpie plus without networks": ("the same without networks", INK, ":"),
-    "gradpie plus without slopes": ("the same without slopes", INK, "--"),
+    "gradpie plus with networks": ("the same with networks", INK, ":"),
+    "gradpie plus without slopes": ("with networks, without slopes", INK, "--"),
     "gradpie": ("GradPIE", BLUE, "-"),
     "base": ("base model", ORANGE, "-"),
     "base standardised": ("base model, standardised", ORANGE, ":"),
@@ -34,6 +34,7 @@ LOOKS: dict[str, tuple[str, str, str]] = {
     "separable cmaes": ("separable CMA-ES", RED, ":"),
     "turbo": ("TuRBO", GREEN, "-"),
     "bayopt": ("BayOpt", GREEN, "--"),
+    "bayopt periodic": ("BayOpt, periodic", GREEN, ":"),
 }
 
 

@@ -12,6 +12,10 @@ NAMES = [
     "opamp_settings",
     "owms_online",
     "owms_peers",
+    "plus_tuning",
+    "plus_cnon",
+    "plus_opamp",
+    "plus_owms",
 ]
 
 if __name__ == "__main__":

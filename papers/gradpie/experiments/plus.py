@@ -6,6 +6,7 @@ import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -180,17 +181,16 @@ def _gauss_newton(recorded: Recorded, seed: int) -> None:
         x = found.x + 0.01 * generator.standard_normal(len(x))
 
 
-def _turbo(recorded: Recorded, seed: int, **options: Any) -> None:
+def _turbo(recorded: Recorded, seed: int, initial: int | None = None, **options: Any) -> None:
     task = recorded.task
-    turbo(recorded.of_unit, task.unit(task.first), seed, task.queries, not task.periodic, **options)
+    turbo(recorded.of_unit, task.unit(task.first[:initial]), seed, task.queries, not task.periodic, **options)
 
 
-def _bayopt(recorded: Recorded, seed: int, **options: Any) -> None:
+def _bayopt(recorded: Recorded, seed: int, initial: int | None = None, **options: Any) -> None:
     task = recorded.task
-    iterations = task.queries - len(task.first)
-    bayes_opt(
-        lambda x: recorded.of_unit(x / TURN), TURN * task.unit(task.first), seed, iterations, task.periodic, **options
-    )
+    first = TURN * task.unit(task.first[:initial])
+    iterations = task.queries - len(first)
+    bayes_opt(lambda x: recorded.of_unit(x / TURN), first, seed, iterations, task.periodic, **options)
 
 
 KINDS: dict[str, Callable[..., None]] = {
@@ -207,80 +207,78 @@ KINDS: dict[str, Callable[..., None]] = {
 
 
 def query_rows(
-    losses: Mapping[tuple[int, str], Tensor], levels: Sequence[int], targets: Mapping[str, str | float], **key: object
-) -> list[Row]:
-    """Return the best loss so far at some numbers of queries, and the queries to targets.
+    losses: Mapping[tuple[int, str], Tensor], levels: Sequence[int], targets: Mapping[str, str | float],
+    budgets: Sequence[int], **key: object,
+) -> list[Row]:  # fmt: skip
+    """Return the best loss so far at some numbers of queries, and the queries to targets within some budgets.
 
-    A target is a number, or a method: the best loss that this one has in the end, from the same start. "log queries" is
-    the natural logarithm of the queries until a method is there, of one more than all where it never is, and "reached"
-    whether it is; "log ratio" is GradPIEPlus's less that of the other method with the lowest mean over the same starts.
+    A target is a number, or a method: the best loss that this one has within the budget, from the same start. "queries"
+    are those until a method is there, one more than the budget where it never is; "log queries" is their natural
+    logarithm, and "reached" whether it is; "log ratio" is GradPIEPlus's logarithm less that of the other method that it
+    is worst against on average. The number of evaluations of these rows is the budget; a method with fewer queries has
+    none.
 
     Args:
-        losses: of all queries in their order, by replicate and method.
+        losses: of all queries in their order, or the best so far, by replicate and method.
     """
-    rows: list[Row] = []
-    found = []
-    for (replicate, method), values in losses.items():
-        best = values.cummin(0).values
-        here = {**key, "method": method, "replicate": replicate}
-        rows += [
-            {**here, "experiment": "queries", "evaluations": count, "metric": "best",
-             "value": round(float(best[count - 1]), 6)}
-            for count in levels if count <= len(best)
-        ]  # fmt: skip
-        for name, target in targets.items():
-            if isinstance(target, str):
-                if (replicate, target) not in losses:
-                    continue
-                level = float(losses[replicate, target].min())
-            else:
-                level = target
-            reached = best <= level
-            count = int(reached.int().argmax()) + 1 if reached.any() else len(best) + 1
-            found.append(
-                {**here, "target": name, "evaluations": len(best), "queries": count, "reached": float(reached.any())}
-            )
-    table = pd.DataFrame(found)
-    table["log queries"] = [math.log(count) for count in table["queries"]]
-    for _, row in table.iterrows():
-        here = {name: row[name] for name in ("method", "replicate", "evaluations")}
-        rows += [
-            {**key, **here, "experiment": f"target {row['target']}", "metric": metric, "value": round(row[metric], 6)}
-            for metric in ("log queries", "queries", "reached")
-        ]
-    return rows + _ratio_rows(table, **key)
-
-
-def _ratio_rows(table: pd.DataFrame, **key: object) -> list[Row]:
-    rows: list[Row] = []
-    for target, block in table.groupby("target"):
-        logs = block.pivot(index="replicate", columns="method", values="log queries")
-        others = logs.drop(columns=[name for name in logs if name.startswith(PLUS)])
-        # On the starts that a method has, beside ours on the same ones: the one that ours is worst against.
-        excess = others.rsub(logs[PLUS], axis=0)
-        if excess.empty:
-            continue
-        best = excess.mean().idxmax()
-        rows += [
-            {**key, "experiment": f"target {target}", "method": PLUS, "replicate": replicate,
-             "evaluations": int(block["evaluations"].max()), "metric": "log ratio", "value": round(float(value), 6)}
-            for replicate, value in excess[best].dropna().items()
-        ]  # fmt: skip
+    best = {place: values.cummin(0).values for place, values in losses.items()}
+    rows: list[Row] = [
+        {**key, "experiment": "queries", "method": method, "replicate": replicate, "evaluations": count,
+         "metric": "best", "value": round(float(values[count - 1]), 6)}
+        for (replicate, method), values in best.items()
+        for count in levels if count <= len(values)
+    ]  # fmt: skip
+    for name, target in targets.items():
+        for budget in budgets:
+            within = {place: values[:budget] for place, values in best.items() if len(values) >= budget}
+            rows += _target_rows(within, target, budget, experiment=f"target {name}", **key)
     return rows
+
+
+def _target_rows(best: Mapping[tuple[int, str], Tensor], target: str | float, budget: int, **key: object) -> list[Row]:
+    found = {}
+    for (replicate, method), values in best.items():
+        if isinstance(target, str) and (replicate, target) not in best:
+            continue
+        level = float(best[replicate, target][-1]) if isinstance(target, str) else target
+        reached = values <= level
+        queries = int(reached.int().argmax()) + 1 if reached.any() else budget + 1
+        found[replicate, method] = {
+            "log queries": math.log(queries), "queries": queries, "reached": float(reached.any())
+        }  # fmt: skip
+    rows: list[Row] = [
+        {**key, "method": method, "replicate": replicate, "evaluations": budget, "metric": metric,
+         "value": round(value, 6)}
+        for (replicate, method), metrics in found.items()
+        for metric, value in metrics.items()
+    ]  # fmt: skip
+    if not found:
+        return rows
+    logs = pd.Series({place: metrics["log queries"] for place, metrics in found.items()}).unstack()
+    others = logs.drop(columns=[name for name in logs if name.startswith(PLUS)])
+    excess = others.rsub(logs[PLUS], axis=0)  # on the starts that the other has
+    if excess.empty:
+        return rows
+    return rows + [
+        {**key, "method": PLUS, "replicate": replicate, "evaluations": budget, "metric": "log ratio",
+         "value": round(float(value), 6)}
+        for replicate, value in excess[excess.mean().idxmax()].dropna().items()
+    ]  # fmt: skip
 
 
 def compare(
     search: Callable[[dict[str, Any], Path, tuple[int, str]], list[Row]], params: dict[str, Any], cache: Path,
-    **key: object,
+    known: Mapping[tuple[int, str], Tensor] = MappingProxyType({}), **key: object,
 ) -> list[Row]:  # fmt: skip
     """Run all methods, the slow ones (``few``) from the first starts only, and return `query_rows`.
 
     Args:
         search: returns the rows of `loss_rows` of a replicate and a method.
+        known: losses of further methods, by replicate and method.
     """
     tasks = [
         (replicate, method)
-        for method in params["methods"]
+        for method in params["searches"]
         for replicate in range(min(params["few"].get(method, params["replicates"]), params["replicates"]))
     ]
     table = pd.DataFrame(map_rows(search, params, cache, tasks))
@@ -288,10 +286,11 @@ def compare(
         (replicate, method): torch.from_numpy(block["value"].to_numpy(copy=True))
         for (replicate, method), block in table.groupby(["replicate", "method"], sort=False)
     }
-    return query_rows(losses, params["levels"], params["targets"], **key)
+    return query_rows({**losses, **known}, params["levels"], params["targets"], params["budgets"], **key)
 
 
 def loss_rows(task: Task, params: Mapping[str, Any], replicate: int, method: str, seed: int) -> list[Row]:
-    """Run a method and return the losses of all queries, a row each."""
-    losses = run_method(task, method, params["methods"][method], seed)
+    """Run a method and return the losses of all queries, a row each; the slowest make fewer (``short``)."""
+    task = task._replace(queries=min(params.get("short", {}).get(method, task.queries), task.queries))
+    losses = run_method(task, method, params["searches"][method], seed)
     return [{"replicate": replicate, "method": method, "value": value} for value in losses.tolist()]

@@ -14,10 +14,11 @@ from papers.gradpie.experiments.plus import Task, compare, loss_rows
 
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
     """Run all methods on every network."""
-    return compare(_search, params, cache, problem="cnon", d=params["dim"])
+    return compare(search, params, cache, problem="cnon", d=params["dim"])
 
 
-def _search(params: dict[str, Any], cache: Path, task: tuple[int, str]) -> list[Row]:
+def search(params: dict[str, Any], cache: Path, task: tuple[int, str]) -> list[Row]:
+    """Return the losses of all queries of a method on one network; the task names both."""
     replicate, method = task
     problem = Problem.draw(params["seed"], replicate, params["dim"])
     (start,) = problem.starts(1)

@@ -17,10 +17,11 @@ from papers.gradpie.simulators.opamp import OpAmp
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
     """Run all methods from every start."""
     require_simulator(params["amplifier"])
-    return compare(_search, params, cache, problem="opamp", d=10)
+    return compare(search, params, cache, problem="opamp", d=10)
 
 
-def _search(params: dict[str, Any], cache: Path, task: tuple[int, str]) -> list[Row]:
+def search(params: dict[str, Any], cache: Path, task: tuple[int, str]) -> list[Row]:
+    """Return the losses of all queries of a method on one start; the task names both."""
     replicate, method = task
     seed = key_seed(params["seed"], "start", replicate)
     first = first_queries([seed], params["initial"])[0]

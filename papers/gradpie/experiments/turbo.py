@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 
@@ -11,8 +12,11 @@ from botorch.exceptions.warnings import OptimizationWarning
 from botorch.fit import fit_gpytorch_mll
 from botorch.generation import MaxPosteriorSampling
 from botorch.models import SingleTaskGP
-from gpytorch.kernels import MaternKernel, ScaleKernel
+from gpytorch.constraints import GreaterThan, Interval
+from gpytorch.kernels import MaternKernel
+from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
+from gpytorch.priors import LogNormalPrior
 from linear_operator.utils.warnings import NumericalWarning
 from torch import Tensor
 from torch.quasirandom import SobolEngine
@@ -21,12 +25,13 @@ from common.training.keys import key_seed, torch_generator
 
 LENGTH, SMALLEST, LARGEST = 0.8, 0.5**7, 1.6
 SUCCESSES = 3
+NOISE = (1e-8, 1e-3)  # as in the authors' code
 PERTURBED = 20  # variables of a candidate that differ from the best point, on average, where there are more
 
 
 def turbo(
     function: Callable[[Tensor], Tensor], initial: Tensor, seed: int, queries: int, bounded: bool, refit: int,
-    candidates: int, ard: bool = True, window: int = 500,
+    candidates: int, ard: bool = True, window: int = 500, first_length: float = LENGTH,
 ) -> Tensor:  # fmt: skip
     """Minimize in units of the box; return the losses of exactly so many queries in their order.
 
@@ -40,27 +45,25 @@ def turbo(
         refit: the process's parameters are fitted before every so many queries.
         ard: whether every variable has a lengthscale of its own; the region is then as wide as these say.
         window: queries that the process is fitted to.
+        first_length: side of a region to begin with.
     """
     losses = function(initial)
-    x, y, length, successes, failures, fresh = initial, losses, LENGTH, 0, 0, True
+    x, y, length, successes, failures, fresh = initial, losses, first_length, 0, 0, True
     patience = max(4, initial.shape[1]) if ard else 20
-    dim, kernel, likelihood = initial.shape[1], None, None
+    dim, kernel, likelihood = initial.shape[1], _kernel(initial.shape[1], ard), GaussianLikelihood()
     while len(losses) < queries:
         step = len(losses)
         if length < SMALLEST:
             x = torch.rand(initial.shape, generator=torch_generator(seed, "restart", step), dtype=initial.dtype)
             x = x[: queries - step]
-            y, length, successes, failures, fresh = function(x), LENGTH, 0, 0, True
+            y, length, successes, failures, fresh = function(x), first_length, 0, 0, True
             losses = torch.cat([losses, y])
             continue
         x, y = x[-window:], y[-window:]
         values = -(y - y.mean()) / y.std().clamp(min=1e-12)
-        if kernel is None or fresh:
-            kernel, likelihood = ScaleKernel(MaternKernel(2.5, ard_num_dims=dim if ard else None)), None
-        model = SingleTaskGP(
-            x, values.unsqueeze(1), likelihood=likelihood, covar_module=kernel.to(x), outcome_transform=None
-        )
-        likelihood = model.likelihood
+        if fresh:
+            kernel, likelihood = _kernel(dim, ard), GaussianLikelihood(noise_constraint=Interval(*NOISE))
+        model = SingleTaskGP(x, values.unsqueeze(1), likelihood=likelihood, covar_module=kernel, outcome_transform=None)
         with botorch.manual_seed(key_seed(seed, "turbo", step)), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore", OptimizationWarning)
             warnings.simplefilter("ignore", NumericalWarning)
@@ -87,9 +90,21 @@ def turbo(
     return losses
 
 
-def _widths(kernel: ScaleKernel, dim: int) -> Tensor:
+def _kernel(dim: int, ard: bool) -> MaternKernel:
+    """Return a kernel with BoTorch's prior of lengthscales (Hvarfner et al., 2024).
+
+    Without one, or with the box of the authors' code, as few points make the likelihood take most variables for noise.
+    """
+    prior = LogNormalPrior(math.sqrt(2) + math.log(dim) / 2, math.sqrt(3))
+    positive = GreaterThan(2.5e-2, transform=None, initial_value=prior.mode)
+    return MaternKernel(
+        2.5, ard_num_dims=dim if ard else None, lengthscale_prior=prior, lengthscale_constraint=positive
+    ).to(torch.float64)
+
+
+def _widths(kernel: MaternKernel, dim: int) -> Tensor:
     """Return how wide the region is in each variable, of mean 1."""
-    lengthscale = kernel.base_kernel.lengthscale.detach().flatten().expand(dim)
+    lengthscale = kernel.lengthscale.detach().flatten().expand(dim)
     return lengthscale / lengthscale.log().mean().exp()
 
 

@@ -189,7 +189,9 @@ def test_bad_input_is_a_clear_error(method, changes, error):
 
 @pytest.mark.parametrize("method", [m for m in methods() if get_optimizer(m).needs_gradient])
 def test_gradients_are_missed_by_name(method):
-    with pytest.raises(ObjectiveError, match=r"without: auto, bipop, cbo, cmaes, evolution, gradpie, random, snes$"):
+    with pytest.raises(
+        ObjectiveError, match=r"without: auto, bipop, cbo, cmaes, evolution, gradpie, gradpie_plus, random, snes$"
+    ):
         minimize(lambda x: float(x @ x), (-1, 1), method, 50, 0, dim=2, vectorized=False)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from common.experiments import read_params
 from common.functions import make_function
 from common.objective import Objective
 from common.optimizers import minimize
-from papers.gradpie.experiments import plus_cnon, plus_opamp, plus_owms
+from common.reporting.rows import read_rows, write_rows
+from papers.gradpie.experiments import plus_cnon, plus_opamp, plus_owms, plus_tuning
+from papers.gradpie.experiments.peers import one_plus_one
 from papers.gradpie.experiments.plus import PLUS, query_rows
 from papers.gradpie.experiments.turbo import turbo
 from papers.gradpie.plus import GradPIEPlus
@@ -149,13 +152,16 @@ def test_angles_are_not_clipped():
     assert found.fun < clipped.fun
 
 
-@pytest.mark.parametrize("dim", [1, 300])
-def test_it_goes_down_in_one_variable_and_in_hundreds(dim):
+def test_in_hundreds_of_variables_it_is_ahead_of_an_evolution_strategy():
     def bowl(X):
-        return (X - 0.3).square().mean(1)
+        return (X - 0.3).square().mean(-1)
 
-    found = minimize(bowl, (-1, 1), GradPIEPlus(**SMALL), 150, 0, dim=dim).fun
-    assert found < 0.5 * minimize(bowl, (-1, 1), "random", 150, 0, dim=dim).fun
+    ours, theirs = [], []
+    for seed in range(3):
+        x0 = 2 * torch.rand(300, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 1
+        ours.append(minimize(bowl, (-1, 1), GradPIEPlus(x0=x0, members=0), 150, seed, dim=300).fun)
+        theirs.append(float(one_plus_one(bowl, x0[None], [seed], 150, sigma=0.05).min()))
+    assert np.mean(ours) < np.mean(theirs)
 
 
 def test_a_tiny_region_is_left_for_the_next():
@@ -201,38 +207,60 @@ def test_rows_of_queries():
         (0, PLUS): torch.tensor([4.0, 1.0, 3.0, 0.5]),
         (0, "base"): torch.tensor([4.0, 3.0, 2.0, 1.0]),
         (0, "random"): torch.tensor([4.0, 4.0, 4.0, 4.0]),
+        (0, "short"): torch.tensor([1.0, 0.9]),
     }
-    rows = pd.DataFrame(query_rows(losses, [2, 4], {"base": "base", "low": 0.7}, problem="p", d=1))
+    rows = pd.DataFrame(query_rows(losses, [2, 4], {"base": "base", "low": 0.7}, [2, 4], problem="p", d=1))
 
-    def found(method, metric, target="base"):
-        return rows.query("experiment == @target_name and method == @method and metric == @metric", local_dict={
-            "target_name": f"target {target}", "method": method, "metric": metric})["value"].tolist()  # fmt: skip
+    def found(metric, target="base", budget=4):
+        chosen = rows[(rows["experiment"] == f"target {target}") & (rows["evaluations"] == budget)]
+        chosen = chosen[chosen["metric"] == metric]
+        return dict(zip(chosen["method"], chosen["value"], strict=True))
 
-    assert [found(m, "queries") for m in (PLUS, "base", "random")] == [[2.0], [4.0], [5.0]]
-    assert [found(m, "reached") for m in (PLUS, "base", "random")] == [[1.0], [1.0], [0.0]]
-    assert found(PLUS, "log ratio") == [round(math.log(2 / 4), 6)]
-    assert found(PLUS, "queries", "low") == [4.0]
-    assert rows[(rows["metric"] == "best") & (rows["method"] == PLUS)]["value"].tolist() == [1.0, 0.5]
+    assert found("queries") == {PLUS: 2.0, "base": 4.0, "random": 5.0}
+    assert found("reached") == {PLUS: 1.0, "base": 1.0, "random": 0.0}
+    assert found("log ratio") == {PLUS: round(math.log(2 / 4), 6)}
+    assert found("queries", "low") == {PLUS: 4.0, "base": 5.0, "random": 5.0}
+    # within two queries the base model has another best value, and the short search counts too
+    assert found("queries", budget=2) == {PLUS: 2.0, "base": 2.0, "random": 3.0, "short": 1.0}
+    assert found("log ratio", budget=2) == {PLUS: round(math.log(2), 6)}
+    best = rows[rows["metric"] == "best"]
+    assert best[best["method"] == PLUS]["value"].tolist() == [1.0, 0.5]
+    assert best[best["method"] == "short"]["value"].tolist() == [0.9]
+
+
+def _online_rows(*values):
+    key = {"experiment": "queries", "problem": "owms", "d": 16, "method": "gradpie", "replicate": 0, "metric": "best"}
+    return [{**key, "evaluations": count, "value": value} for count, value in zip((2, 5, 12), values, strict=True)]
+
+
+def test_what_is_known_at_some_queries_is_the_most_that_can_be_said():
+    rows = pd.DataFrame(_online_rows(0.3, 0.2, 0.1))
+    other = rows.assign(replicate=1)
+    found = plus_owms.known_losses(pd.concat([rows, other]), ["gradpie", "base"], 1)
+    assert list(found) == [(0, "gradpie")]
+    assert found[0, "gradpie"].tolist() == [0.3] * 2 + [0.2] * 3 + [0.1] * 7
 
 
 TINY = {"hidden": [8], "epochs": 1}
+FULL = Path("papers/gradpie/params.yaml")
 
 
 def _tiny(name, **changed):
-    params = copy.deepcopy(read_params(Path("papers/gradpie/params.yaml"), name))
-    params |= {"replicates": 2, "queries": 16, "initial": 6, "levels": [8, 16], "few": {"turbo": 1, "bayopt": 1}}
-    small = {"descent": {}, "plus": SMALL, "bayopt": {"maxiter": 2}, "turbo": {"candidates": 20}}
-    for method, settings in params["methods"].items():
-        params["methods"][method] = {**settings, **small.get(settings["kind"], {})}
+    params = copy.deepcopy(read_params(FULL, name))
+    params |= {"replicates": 1, "queries": 12, "initial": 6, "levels": [8, 12], "budgets": [8, 12]}
+    params["short"] = dict.fromkeys(params["short"], 8)
+    small = {"plus": TINY, "bayopt": {"initial": 6, "maxiter": 2}, "turbo": {"initial": 6, "candidates": 20}}
+    for method, settings in params["searches"].items():
+        params["searches"][method] = {**settings, **small.get(settings["kind"], {})}
         if settings["kind"] == "descent" and not settings.get("linear"):
-            params["methods"][method]["learning"] = {**settings["learning"], **TINY}
+            params["searches"][method]["learning"] = {**settings["learning"], **TINY}
     return params | changed
 
 
 @pytest.mark.parametrize(
     ("experiment", "params"),
     [
-        (plus_cnon, _tiny("plus_cnon", dim=4)),
+        (plus_cnon, _tiny("plus_cnon", dim=4, replicates=2, few={"turbo": 1, "bayopt": 1})),
         (plus_opamp, _tiny("plus_opamp", amplifier={"models": "level1", "load": 1.0})),
         (plus_owms, _tiny("plus_owms", system={"pixels": 4, "spacing": 1e-4})),
     ],
@@ -242,10 +270,67 @@ def test_every_method_runs_with_equal_queries(experiment, params, tmp_path, monk
     if experiment is plus_opamp and not available():
         pytest.skip(f"ngspice is not installed: {INSTALL}")
     monkeypatch.setenv("GLOBOPT_WORKERS", "1")
-    rows = pd.DataFrame(experiment.run(params, tmp_path))
+    write_rows(tmp_path / "known.csv", _online_rows(0.3, 0.2, 0.1))
+    monkeypatch.setattr(plus_owms, "RESULTS", tmp_path / "known.csv")
+    rows = pd.DataFrame(experiment.run(params, tmp_path / "tasks"))
     best = rows[rows["metric"] == "best"]
-    assert set(best["method"]) == set(params["methods"])
-    assert set(best["evaluations"]) == {8, 16}
+    known = {"gradpie"} if experiment is plus_owms else set()
+    assert set(best["method"]) == set(params["searches"]) | known
     assert np.isfinite(rows["value"]).all()
-    assert {"log queries", "queries", "reached", "log ratio"} <= set(rows["metric"])
-    assert len(best[best["method"] == "turbo"]) == 2
+    for budget in (8, 12):
+        counted = rows[(rows["metric"] == "queries") & (rows["evaluations"] == budget)]
+        assert counted["value"].between(1, budget + 1).all()
+        short = set(params["short"]) if budget == 12 else set()
+        assert set(counted["method"]) == set(best["method"]) - short
+    assert len(best[best["method"] == "turbo"]) == 1
+    assert "log ratio" in set(rows["metric"])
+
+
+def _trial():
+    params = copy.deepcopy(read_params(FULL, "plus_tuning"))
+    small = {"queries": 8, "levels": [4, 8]}
+    params["problems"] = {name: settings | small for name, settings in params["problems"].items()}
+    params["problems"]["cnon"]["dim"] = 4
+    params["problems"]["opamp"]["amplifier"] = {"models": "level1", "load": 1.0}
+    params["problems"]["owms"]["system"] = {"pixels": 4, "spacing": 1e-4}
+    return params | {"replicates": 1}
+
+
+def test_the_trial_ranks_all_variants_from_the_same_starts(tmp_path, monkeypatch):
+    if not available():
+        pytest.skip(f"ngspice is not installed: {INSTALL}")
+    monkeypatch.setenv("GLOBOPT_WORKERS", "1")
+    params = _trial()
+    write_rows(tmp_path / "rows.csv", plus_tuning.run(params, tmp_path / "tasks"))
+    rows = read_rows(tmp_path / "rows.csv")
+    ranks = rows[rows["metric"] == "rank"]
+    assert set(ranks["problem"]) == set(params["problems"])
+    assert (ranks.groupby(["problem", "evaluations"])["value"].sum() == 10).all()
+    assert plus_tuning.chosen_variant(rows) in params["variants"]
+
+
+def test_the_first_variant_is_chosen_among_equals_and_problems_count_alike():
+    key = {"experiment": "queries", "d": 1, "evaluations": 8, "metric": "rank"}
+    values = {"many": [(1, 2), (1, 2), (1, 2)], "one": [(2, 1)]}
+    rows = [
+        {**key, "problem": problem, "replicate": replicate, "method": method, "value": rank}
+        for problem, starts in values.items()
+        for replicate, ranks in enumerate(starts)
+        for method, rank in zip(("simple", "other"), ranks, strict=True)
+    ]
+    assert plus_tuning.chosen_variant(pd.DataFrame(rows)) == "simple"
+    assert plus_tuning.chosen_variant(pd.DataFrame(rows[6:])) == "other"
+
+
+def test_the_defaults_are_those_that_the_trial_chose():
+    chosen = plus_tuning.chosen_variant(read_rows("papers/gradpie/results/plus_tuning.csv"))
+    defaults = {name: value.default for name, value in inspect.signature(GradPIEPlus).parameters.items()}
+    assert read_params(FULL, "plus_tuning")["variants"][chosen].items() <= defaults.items()
+
+
+def test_no_table_uses_the_problems_of_the_trial():
+    trial = read_params(FULL, "plus_tuning")
+    for name in trial["problems"]:
+        assert trial["seed"] != read_params(FULL, f"plus_{name}")["seed"]
+    for problem, setting in (("opamp", "amplifier"), ("owms", "system")):
+        assert trial["problems"][problem][setting] != read_params(FULL, f"plus_{problem}")[setting]

@@ -15,7 +15,7 @@ from common.optimizers import minimize
 
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory):
-    """One small clone for all tests of a session; tests that use it belong to the xdist group "smoke"."""
+    """One small clone for all tests of a worker; those that need each other's results belong to one xdist group."""
     return SmokeClone(tmp_path_factory.mktemp("clone"))
 
 

@@ -6,7 +6,9 @@ import tomllib
 import pytest
 from smoke_clone import ROOT
 
-pytestmark = pytest.mark.xdist_group("smoke")
+# What needs the whole pipeline shares its clone; the rest runs beside it, in a clone of its own.
+PIPELINE, ALONE = pytest.mark.xdist_group("smoke"), pytest.mark.xdist_group("readme")
+OF_THE_PIPELINE = ("dvc", "python -m common.")
 
 READMES = [ROOT / "README.md", *sorted(ROOT.glob("papers/*/README.md"))]
 OUTPUT = ("", "text")
@@ -30,7 +32,9 @@ def cases(language):
 def commands():
     """Return the command lines of all ``sh`` blocks, in order, without comments."""
     return [
-        pytest.param(command, id=f"{file}:{line}: {command}")
+        pytest.param(
+            command, id=f"{file}:{line}: {command}", marks=PIPELINE if command.startswith(OF_THE_PIPELINE) else ALONE
+        )
         for file, line, tag, content in blocks()
         if tag == "sh"
         for command in filter(None, (re.sub(r"(^|\s)#.*", "", row).strip() for row in joined(content)))
@@ -63,11 +67,13 @@ def test_a_command_runs(command, clone):
         clone.run("bash", "-ec", command)
 
 
+@ALONE
 @pytest.mark.parametrize("target", targets())
 def test_a_target_that_is_mentioned_exists(target, clone):
     clone.run("make", "--dry-run", target)
 
 
+@ALONE
 @pytest.mark.parametrize("program", cases("python"))
 def test_a_program_runs(program, clone):
     clone.run("python", "-c", program)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from common.reporting.figures import INK, PALETTE, save_figure, style
 from common.reporting.rows import read_rows, select_rows
@@ -18,6 +19,7 @@ TASKS = {
     "plus_opamp": ("amplifier", "best figure of merit so far", "linear"),
     "plus_owms": ("optics", "best loss so far", "log"),
 }
+TICKS = [20, 50, 100, 200, 400, 1000]
 LOOKS: dict[str, tuple[str, str, str]] = {
     "gradpie plus": ("GradPIEPlus", INK, "-"),
     "gradpie plus with networks": ("the same with networks", INK, ":"),
@@ -55,8 +57,12 @@ def figure_plus(results: dict[str, pd.DataFrame]) -> Figure:
                 if means.empty:
                     continue
                 values = -means if name == "plus_opamp" else means
-                (shown[words],) = axis.plot(means.index, values, color=color, linestyle=line)
+                width = 2.5 if method == "gradpie plus" else None
+                (shown[words],) = axis.plot(means.index, values, color=color, linestyle=line, linewidth=width)
             axis.set(title=title, xlabel="queries", ylabel=label, xscale="log", yscale=scale)
+            axis.set_xticks([count for count in TICKS if count <= rows["evaluations"].max()])
+            axis.xaxis.set_major_formatter(ScalarFormatter())
+            axis.xaxis.set_minor_locator(NullLocator())
         figure.legend(shown.values(), shown.keys(), loc="outside right upper")
     return figure
 

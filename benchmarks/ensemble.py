@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from itertools import count, pairwise
-from statistics import median
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.runner import Benchmark, Measurement, in_turns
+from benchmarks.runner import Benchmark, Measurement, Step, batch_against_loop
 from papers.gennes.adam import EnsembleAdam
 from papers.gennes.model import GeneratorEnsemble, pathwise_loss, to_box
 from papers.gennes.noise import AnnealedNoise
@@ -18,8 +17,6 @@ from papers.gennes.problems import benchmark_problem, fold_seeds
 
 FUNCTION, DIM, POPULATION, FOLDS, RATE = "rastrigin", 30, 20, 10, 3e-4
 STEPS, REPETITIONS = 20, 21
-
-Step = Callable[[], Tensor]  # one iteration; returns the mean value of every fold's population
 
 
 def ensemble(width: int, seeds: list[int]) -> Step:
@@ -74,24 +71,8 @@ def sequential(width: int, seeds: list[int]) -> Step:
 def speedup(width: int, alone: Callable[[int, list[int]], Step]) -> Measurement:
     """Compare the batch of folds with ``alone`` on one fold after the other."""
     seeds = fold_seeds(0, FOLDS)
-    batch, folds = [ensemble(width, seeds)], [alone(width, [seed]) for seed in seeds]
-    torch.testing.assert_close(_advance(batch, 5), _advance(folds, 5), rtol=1e-3, atol=0)  # the same work
-    contenders = {"batch": partial(_advance, batch, STEPS), "folds": partial(_advance, folds, STEPS)}
-    seconds = in_turns(contenders, REPETITIONS)
-    return Measurement(
-        [slow / fast for slow, fast in zip(seconds["folds"], seconds["batch"], strict=True)],
-        {f"{name} (ms a step)": 1000 * median(times) / STEPS for name, times in seconds.items()},
-    )
-
-
-def _advance(runs: list[Step], steps: int) -> Tensor:
-    """Train one run after the other, as a loop over folds does."""
-    last = []
-    for step in runs:
-        for _ in range(steps):
-            values = step()
-        last.append(values)
-    return torch.cat(last)
+    folds = {"folds": [alone(width, [seed]) for seed in seeds]}
+    return batch_against_loop(ensemble(width, seeds), folds, STEPS, REPETITIONS, same_for=5, rtol=1e-3)
 
 
 BENCHMARKS = [

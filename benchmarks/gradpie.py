@@ -12,7 +12,7 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from benchmarks.runner import Benchmark, Measurement, Skipped, in_turns
+from benchmarks.runner import Benchmark, Measurement, Skipped, batch_against_loop, in_turns
 from common.training.keys import key_seed, torch_generator
 from papers.gradpie.model import TABLE_3
 from papers.gradpie.online import Learning, LearningSurrogate
@@ -47,24 +47,10 @@ class Steps:
 def speedup(task: str) -> Measurement:
     """Compare the batch of starts with one start after the other."""
     seeds = [key_seed(0, task, k) for k in range(TASKS[task][0])]
-    batch, alone = [Steps(task, seeds)], [Steps(task, [seed]) for seed in seeds]
-    torch.testing.assert_close(_advance(batch, 1), _advance(alone, 1), rtol=1e-2, atol=1e-4)  # the same work
-    contenders = {"batch": partial(_advance, batch, STEPS), "one by one": partial(_advance, alone, STEPS)}
-    seconds = in_turns(contenders, REPETITIONS, time.process_time)
-    return Measurement(
-        [slow / fast for slow, fast in zip(seconds["one by one"], seconds["batch"], strict=True)],
-        {f"{name} (CPU ms a step)": 1000 * median(times) / STEPS for name, times in seconds.items()},
+    alone = {"one by one": [Steps(task, [seed]).advance for seed in seeds]}
+    return batch_against_loop(
+        Steps(task, seeds).advance, alone, STEPS, REPETITIONS, time.process_time, same_for=1, rtol=1e-2, atol=1e-4
     )
-
-
-def _advance(runs: list[Steps], steps: int) -> Tensor:
-    """Advance one run after the other, as a loop over starts does."""
-    last = []
-    for run in runs:
-        for _ in range(steps):
-            gradients = run.advance()
-        last.append(gradients)
-    return torch.cat(last)
 
 
 def simulations() -> Measurement:

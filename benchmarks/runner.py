@@ -8,16 +8,19 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from common.reporting.files import write_text
 from common.reporting.timing import machine
 
 Clock = Callable[[], float]
+Step = Callable[[], Tensor]  # one iteration; returns a row, or a number, for every run in it
 
 RECORD = Path("reports") / "times" / "benchmarks.json"
 
@@ -72,6 +75,41 @@ def in_turns(
             seconds[name].append(timed(run, clock))
         order.reverse()
     return seconds
+
+
+def batch_against_loop(
+    batch: Step, alone: Mapping[str, Sequence[Step]], steps: int, repetitions: int, clock: Clock = time.perf_counter, *,
+    same_for: int, rtol: float, atol: float = 0.0,
+) -> Measurement:  # fmt: skip
+    """Compare a step of all runs at once with a step of one run after the other, in a loop.
+
+    Args:
+        alone: the single runs, under what the loop over them is called.
+        steps: of a repetition.
+        same_for: steps that are taken first, after which both must agree within ``rtol`` and ``atol``.
+
+    Raises:
+        AssertionError: they do not do the same work.
+    """
+    ((name, runs),) = alone.items()
+    torch.testing.assert_close(_advance([batch], same_for), _advance(runs, same_for), rtol=rtol, atol=atol)
+    contenders = {"batch": partial(_advance, [batch], steps), name: partial(_advance, runs, steps)}
+    seconds = in_turns(contenders, repetitions, clock)
+    unit = "CPU ms" if clock is time.process_time else "ms"
+    return Measurement(
+        [slow / fast for slow, fast in zip(seconds[name], seconds["batch"], strict=True)],
+        {f"{which} ({unit} a step)": 1000 * median(times) / steps for which, times in seconds.items()},
+    )
+
+
+def _advance(runs: Sequence[Step], steps: int) -> Tensor:
+    """Advance one run after the other; return what their last steps did, joined."""
+    last = []
+    for step in runs:
+        for _ in range(steps):
+            values = step()
+        last.append(values)
+    return torch.cat(last)
 
 
 def timed(run: Callable[[], object], clock: Clock) -> float:

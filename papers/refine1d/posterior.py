@@ -1,9 +1,9 @@
 """The learned posterior: from noisy samples, any number of them, to a distribution over the minimum's position.
 
-Beyond the paper, which answers with one number. The samples are read by `LocalFits`, a U-Net over its nodes does the
-rest. The network is the same for the mirrored samples: every layer has two halves of channels, that exchange their
-roles when x is mirrored (a convolution of the group of two elements: Cohen and Welling, ICML 2016). So the answers are
-mirrored exactly, up to rounding, at the cost of one pass.
+Beyond the paper, which answers with one number. The samples are read by `Fits`, a U-Net over their nodes does the rest.
+The network is the same for the mirrored samples: every layer has two halves of channels, that exchange their roles when
+x is mirrored (a convolution of the group of two elements: Cohen and Welling, ICML 2016). So the answers are mirrored
+exactly, up to rounding, at the cost of one pass.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.training.keys import torch_generator
-from papers.refine1d.local_fits import NODES, LocalFits, standardized
+from papers.refine1d.fits import Fits
+from papers.refine1d.local_fits import NODES, standardized
 from papers.refine1d.positions import Positions, Window, window_shares
 
 CELLS = 4  # of the answer, a node
@@ -108,7 +109,7 @@ class LearnedPosterior(nn.Module):
         self.settings = settings or PosteriorSettings()
         halves = [width // 2 for width in self.settings.widths]
         steps = list(pairwise(halves))
-        self.fits = LocalFits()
+        self.fits = Fits()
         self.lift = MirrorConv(len(self.fits.parity), halves[0])
         self.down = nn.ModuleList(Block(width) for width in halves)
         self.reduce = nn.ModuleList(MirrorConv(fine, coarse, 2, stride=2) for fine, coarse in steps)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.interpolate import BSpline
 from scipy.stats import kstest, t
 
 from common.functions.splines import SplinePrior
@@ -25,8 +27,10 @@ from papers.refine1d.posterior import LearnedPosterior, PosteriorSettings, Predi
 from papers.refine1d.posterior_data import PosteriorDataModule
 from papers.refine1d.posterior_module import PosteriorModule
 from papers.refine1d.prior import NOISES, PRIORS, GeneralPrior, Setting
+from papers.refine1d.spline_fits import INTERVALS, PENALTIES, SplineFits
 
 NARROW = (8, 12)
+NODE_PLACES = LocalFits().nodes
 SMALL_DATA = {"groups": 2, "group": 16, "steps_per_epoch": 5, "validation": 8}
 
 
@@ -121,6 +125,39 @@ def test_local_fits_are_those_of_least_squares():
         expected = torch.linalg.solve(design.T @ (k * design) + ridge, design.T @ (k[:, 0] * s.y[0]))
         kinds = [features[kind * len(BANDWIDTHS) + index, node] for kind in (5, 6, 7)]
         torch.testing.assert_close(torch.stack(kinds), expected, rtol=2e-3, atol=2e-3)
+
+
+def test_spline_fits_are_those_of_penalized_least_squares():
+    """Values and slopes are those of stacked least squares, whose residual and determinant give the rest."""
+    x, y = samples(n=12, rows=1)
+    s = standardized(x, y)
+    fits = SplineFits(NODE_PLACES)
+    features = fits(s.x, s.y)[0].double()
+    basis = BSpline.design_matrix(s.x[0].numpy(), np.arange(-3, INTERVALS + 4) / INTERVALS, 3).toarray()
+    losses = []
+    for number, penalty in enumerate(PENALTIES):
+        unit = np.eye(INTERVALS + 3)
+        rows = np.vstack([basis, math.sqrt(penalty) * np.diff(unit, n=3, axis=0), math.sqrt(1e-3) * unit])
+        target = np.concatenate([s.y[0].numpy(), np.zeros(len(rows) - 12)])
+        coefficients = np.linalg.lstsq(rows, target, rcond=None)[0]
+        curve = BSpline(np.arange(-3, INTERVALS + 4) / INTERVALS, coefficients, 3)
+        kinds = [features[kind * len(PENALTIES) + number] for kind in range(4)]
+        np.testing.assert_allclose(kinds[0].sinh(), curve(NODE_PLACES), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(kinds[1].sinh(), curve.derivative()(NODE_PLACES) / INTERVALS, rtol=1e-3, atol=1e-4)
+        variance = ((target - rows @ coefficients) ** 2).sum() / 12 + 1e-5
+        np.testing.assert_allclose(kinds[2], math.log(variance) / 4, rtol=1e-4, atol=1e-5)
+        likelihood = -(12 - 3) / 2 * math.log(variance) - np.linalg.slogdet(rows.T @ rows)[1] / 2
+        losses.append(-likelihood - INTERVALS / 2 * math.log(penalty))
+    below = np.minimum(np.array(losses) - min(losses), 50.0)
+    np.testing.assert_allclose(features[3 * len(PENALTIES) :, 0], np.log1p(below), rtol=1e-3, atol=1e-4)
+
+
+def test_spline_fits_answer_where_samples_tell_little():
+    """Two different x do not even determine a quadratic."""
+    s = standardized(torch.tensor([[0.2, 0.2, 0.2, 0.7, 0.7]]), torch.tensor([[1.0, 2.0, 3.0, 0.0, 1.0]]))
+    features = SplineFits(NODE_PLACES)(s.x, s.y)
+    assert features.isfinite().all()
+    assert features.abs().max() < 10
 
 
 @pytest.mark.parametrize(

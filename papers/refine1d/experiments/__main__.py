@@ -2,7 +2,7 @@
 
 from common.experiments import experiment_command
 
-NAMES = ["table1", "trajectories", "escapes", "classes", "ablation", "examples"]
+NAMES = ["table1", "trajectories", "escapes", "classes", "ablation", "examples", "posterior_ablation"]
 
 if __name__ == "__main__":
     experiment_command("refine1d", NAMES)

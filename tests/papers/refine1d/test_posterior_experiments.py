@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -14,6 +15,7 @@ from common.metrics import weighted_crps
 from papers.refine1d import posterior_weights
 from papers.refine1d.baselines import MinimizerDraws, lowest_sample
 from papers.refine1d.experiments import (
+    posterior_ablation,
     posterior_outside,
     posterior_range,
     posterior_sequential,
@@ -26,6 +28,7 @@ from papers.refine1d.landscape import GRID
 from papers.refine1d.model import Refiner
 from papers.refine1d.positions import Positions
 from papers.refine1d.posterior import LearnedPosterior, PosteriorSettings
+from papers.refine1d.posterior_data import PosteriorDataModule
 from papers.refine1d.posterior_weights import save_posterior, trained_posterior
 from papers.refine1d.pretrained import save_network
 from papers.refine1d.settings import preset
@@ -198,3 +201,28 @@ def test_expected_improvement_looks_where_it_is_low_and_unknown():
     y = torch.stack([(x[0] - 0.6).square(), 1 - (x[0] - 0.6).square()])
     low = posterior_sequential.expected_improvement(x, y, torch.zeros(2))
     assert 0.45 < low[0] < 0.8
+
+
+# --- what it needs to read ---
+
+
+def test_removed_fits_are_zeros_and_nothing_else_changes():
+    small = {"groups": 2, "group": 3, "validation": 2, "steps_per_epoch": 1}
+    plain = PosteriorDataModule(**small)
+    partial = posterior_ablation.PartialPosteriorData(["splines"], **small)
+    local = len(plain.fits.local.parity)
+    for ours, theirs in ((partial.batch(3), plain.batch(3)), (*partial.val_dataloader(), *plain.val_dataloader())):
+        assert (ours.features[:, local:] == 0).all()
+        assert theirs.features[:, local:].std() > 0
+        assert torch.equal(ours.features[:, :local], theirs.features[:, :local])
+        assert torch.equal(ours.truth.position, theirs.truth.position)
+
+
+def test_the_ablation_trains_every_choice_of_fits(tmp_path):
+    small = {"groups": 2, "group": 4, "steps_per_epoch": 3, "validation": 4}
+    params = PARAMS["posterior_ablation"] | {"replicates": 2, "epochs": 1, "data": small, "model": {"widths": [8]}}
+    rows = run(posterior_ablation, tmp_path, params)
+    assert set(rows["method"]) == set(params["removed"])
+    errors = rows[rows["metric"] == "crps"].pivot(index="method", columns="replicate", values="value")
+    assert errors.stack().nunique() == errors.size  # the fits make a difference, and so does the seed
+    pd.testing.assert_frame_equal(run(posterior_ablation, tmp_path, params), rows)

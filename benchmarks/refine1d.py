@@ -1,4 +1,6 @@
-"""refine1d: its random functions beside SciPy's, and a step of its training beside the equations taken literally."""
+"""refine1d: its random functions beside SciPy's, a step of its training beside the equations taken literally, and
+the learned posterior beside a Gaussian process.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +9,28 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import count
+from statistics import median
 
 import numpy as np
 import torch
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from benchmarks.runner import Benchmark, Measurement, in_turns
+from benchmarks.runner import Benchmark, Measurement, NotMeasured, in_turns
 from common.functions.splines import Sampling, SplinePrior
+from common.training.export import WeightsError
 from papers.refine1d.features import spline_features
+from papers.refine1d.find import find_minimum
+from papers.refine1d.gp import gp_posterior
 from papers.refine1d.model import Refiner
+from papers.refine1d.posterior import LearnedPosterior
+from papers.refine1d.posterior_weights import trained_posterior
 from papers.refine1d.settings import preset
 
 BATCH, LOOPED = 1024, 64  # functions at once, and one after the other
 TRAINED = 16  # functions in a training step, of 40 samples and 40 iterations: the paper's setting
+ASKED, FITTED = 256, 16  # sample sets of 40: of the network at once, and of the GP, which fits so many at once
+ALLOWED = 0.005  # CPU seconds of one answer
 REPETITIONS = 9
 
 _PRIOR = SplinePrior()
@@ -67,6 +77,38 @@ def training_step() -> Measurement:
     )
 
 
+def posteriors() -> Measurement:
+    """Find minima of sample sets with the learned posterior, and with a maximum-likelihood GP and sampled argmins."""
+    network = _network()
+    samples = Sampling().draw(_PRIOR.sample(0, range(ASKED)), 0, range(ASKED))
+
+    def by_gp() -> Tensor:
+        return gp_posterior(samples.x[:FITTED], samples.y[:FITTED]).minimizers.median()
+
+    def by_network() -> Tensor:
+        return network.posterior(samples.x, samples.y).median()
+
+    fastest = _fastest({"gp": by_gp, "learned": by_network})
+    gp, learned = 1000 * fastest["gp"] / FITTED, 1000 * fastest["learned"] / ASKED
+    return Measurement([gp / learned], {"GP (CPU ms a function)": gp, "learned (CPU ms a function)": learned})
+
+
+def one_answer() -> Measurement:
+    """Time calls of `find_minimum` with 40 samples, after a first one has read the weights."""
+    _network()
+    samples = Sampling().draw(_PRIOR.sample(0, range(1)), 0, range(1))
+    x, y = samples.x[0].numpy(), samples.y[0].numpy()
+    seconds = in_turns({"answer": lambda: find_minimum(x, y, bounds=(0, 1))}, 50, time.process_time)["answer"]
+    return Measurement([ALLOWED / one for one in seconds], {"an answer (CPU ms)": 1000 * median(seconds)})
+
+
+def _network() -> LearnedPosterior:
+    try:
+        return trained_posterior()
+    except WeightsError as error:
+        raise NotMeasured(str(error)) from error
+
+
 def _fastest(contenders: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     """Return the CPU seconds of the fastest run of each, which other programs have disturbed least."""
     return {name: min(seconds) for name, seconds in in_turns(contenders, REPETITIONS, time.process_time).items()}
@@ -96,4 +138,8 @@ BENCHMARKS = [
         12.0,
         training_step,
     ),
+    Benchmark(
+        "refine1d-posterior", f"a GP / the learned posterior in batches of {ASKED}, a function", 30.0, posteriors
+    ),
+    Benchmark("refine1d-find", f"{1000 * ALLOWED:g} ms / one call of find_minimum", 1.0, one_answer),
 ]

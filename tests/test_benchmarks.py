@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from benchmarks import gradpie
+from benchmarks import gradpie, refine1d
 from benchmarks.runner import RECORD, Benchmark, Measurement, NotMeasured, Skipped, in_turns, main
 from papers.gradpie.simulators.ngspice import NgSpiceMissing
+from papers.refine1d import find, posterior_weights
+from papers.refine1d.posterior import LearnedPosterior, PosteriorSettings
+from papers.refine1d.posterior_weights import save_posterior
 
 
 @pytest.fixture(autouse=True)
@@ -128,3 +132,27 @@ def test_the_amplifiers_rate_counts_the_time_of_the_simulators_process(monkeypat
     (rate,) = measurement.figures.values()
     assert rate < gradpie.SIZINGS / 0.02
     assert measurement.ratios == [rate / 100]
+
+
+@pytest.fixture
+def posterior(tmp_path, monkeypatch):
+    monkeypatch.setattr(posterior_weights, "WEIGHTS", tmp_path)
+    monkeypatch.setattr(find, "NOISE_SHARES", (0.0, math.inf))
+    save_posterior(tmp_path / "posterior_general.safetensors", LearnedPosterior(PosteriorSettings((8, 12))))
+
+
+def test_the_learned_posterior_is_compared_function_by_function(posterior, monkeypatch):
+    for name, value in {"ASKED": 8, "FITTED": 2, "REPETITIONS": 1}.items():
+        monkeypatch.setattr(refine1d, name, value)
+    measurement = refine1d.posteriors()
+    gp, learned = measurement.figures.values()
+    assert measurement.ratios == [gp / learned]
+    answers = refine1d.one_answer()
+    (milliseconds,) = answers.figures.values()
+    assert min(answers.ratios) <= 5 / milliseconds <= max(answers.ratios)
+
+
+def test_without_weights_the_learned_posterior_misses_its_floors(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(posterior_weights, "WEIGHTS", tmp_path)
+    assert main(refine1d.BENCHMARKS, ["--only", "refine1d-posterior", "refine1d-find"]) == 1
+    assert capsys.readouterr().out.count("posterior_train general") == 2

@@ -1,4 +1,4 @@
-"""The command ``globopt``: one's own function minimized, methods compared on it, the methods listed.
+"""The command ``globopt``: one's own function minimized, methods compared on it; the minimum of one's own samples.
 
 Only the parser is here; a subcommand's module, and torch with it, is imported when the subcommand runs.
 """
@@ -18,6 +18,11 @@ FUNCTION = """\
 A function is named module:function or file.py:function; modules are looked for in this folder as well. It maps an
 n x d torch tensor to n values, its gradients come from autograd; with --one-point it maps a NumPy vector to a number,
 its gradients come from --jac. A name without a colon is a function of the library: ackley, rastrigin, levy, ..."""
+SAMPLES = """\
+The file has a sample a line, after a line of column names. Columns are separated by commas; or by semicolons or tabs,
+and numbers may then have a decimal comma.
+
+Exit status: 0 done, 1 there are no trained weights, 2 usage, or samples that tell nothing."""
 STATUS = "Exit status: 0 done, 1 the function failed or the run was interrupted (the best point is kept), 2 usage."
 
 
@@ -34,14 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Raises:
         SystemExit: bad usage (2), or after ``--help`` (0).
     """
-    parser = _parser()
-    options, rest = parser.parse_known_args(_joined(sys.argv[1:] if arguments is None else arguments))
-    if options.command == "find":
-        return import_module(options.module).main(rest) or DONE
-    if rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options = _parser().parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     try:
-        return import_module(options.module).run(options)
+        return import_module(f"papers.cli.{options.command}").run(options)
     except UsageError as error:
         print(f"globopt {options.command}: error: {error}", file=sys.stderr)
         return USAGE
@@ -53,28 +53,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> Parser:
     parser = argparse.ArgumentParser(
         prog="globopt",
-        description="Search a box for the global minimum of a function.",
+        description="Search a box for the global minimum of a function, or noisy samples for that of a curve.",
         epilog=f"{STATUS} 'globopt COMMAND --help' says more.",
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    def add(name: str, text: str, module: str, parents: Sequence[Parser] = ()) -> Parser:
-        command = commands.add_parser(
+    def add(name: str, text: str, epilog: str | None = None, parents: Sequence[Parser] = ()) -> Parser:
+        return commands.add_parser(
             name,
             help=text,
             description=f"{text[0].upper()}{text[1:]}.",
-            epilog=f"{FUNCTION}\n\n{STATUS}" if parents else None,
+            epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             parents=list(parents),
-            add_help=name != "find",  # it has a parser of its own
             allow_abbrev=False,
         )
-        command.set_defaults(module=module)
-        return command
 
-    problem = _problem_options()
-    command = add("minimize", "search for the minimum of a function", "papers.cli.minimize", [problem])
+    problem, about = _problem_options(), f"{FUNCTION}\n\n{STATUS}"
+    command = add("minimize", "search for the minimum of a function", about, [problem])
     command.add_argument("--method", default="auto", help="see 'globopt methods' (default: %(default)s)")
     text = "a setting of the method, once or more often; 'globopt methods METHOD' lists them"
     command.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="settings", help=text)
@@ -83,7 +80,7 @@ def _parser() -> Parser:
     text = "save result.json, history.csv and the curve (curve.svg, curve.png) there"
     command.add_argument("--out", type=Path, metavar="DIR", help=text)
 
-    command = add("compare", "compare methods on a function, with intervals", "papers.cli.compare", [problem])
+    command = add("compare", "compare methods on a function, with intervals", about, [problem])
     text = "names, separated by commas (default: %(default)s)"
     command.add_argument("--methods", default="gennes_hop,lbfgs,bipop", metavar="M1,M2,...", help=text)
     command.add_argument("--seeds", type=_count, default=10, metavar="N", help="runs a method (default: %(default)s)")
@@ -91,10 +88,22 @@ def _parser() -> Parser:
     text = "save table.csv, curves.csv and the curves (curves.svg, curves.png) there"
     command.add_argument("--out", type=Path, metavar="DIR", help=text)
 
-    command = add("methods", "list the methods, or describe one with its settings", "papers.cli.methods")
+    command = add("methods", "list the methods, or describe one with its settings")
     command.add_argument("method", nargs="?", help="describe this one")
 
-    add("find", "find the minimum behind noisy samples of one variable (a CSV file)", "papers.refine1d.find")
+    command = add("find", "find the minimum of a curve from its noisy samples in a CSV file", SAMPLES)
+    command.add_argument("file", type=Path, help="CSV file")
+    command.add_argument("--x", metavar="COLUMN", help="where the samples were taken (default: the first column)")
+    command.add_argument("--y", metavar="COLUMN", help="what was measured (default: the second column)")
+    command.add_argument("--maximize", action="store_true", help="find the maximum instead")
+    text = "where to look (default: from the lowest x to the highest)"
+    command.add_argument("--bounds", type=_pair, metavar="LOW,HIGH", help=text)
+    text = "a part of it that is known to hold the minimum"
+    command.add_argument("--window", type=_pair, metavar="LOW,HIGH", help=text)
+    text = "probability of the interval (default: %(default)s)"
+    command.add_argument("--level", type=float, default=0.9, metavar="P", help=text)
+    text = "(default: beside the file, its name with _minimum.png)"
+    command.add_argument("--out", type=Path, metavar="PICTURE", help=text)
     return parser
 
 
@@ -120,6 +129,15 @@ def _count(text: str) -> int:
     except (ValueError, OverflowError):
         pass
     raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+
+
+def _pair(text: str) -> tuple[float, float]:
+    """Return two numbers, separated by a comma."""
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not LOW,HIGH") from None
+    return low, high
 
 
 def _joined(words: Sequence[str]) -> list[str]:

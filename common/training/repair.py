@@ -9,11 +9,15 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import voluptuous
 import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+
+MOMENT = 0.5  # seconds; far more than DVC takes to write a lock file
 
 
 def repair(root: Path) -> list[str]:
@@ -25,11 +29,11 @@ def repair(root: Path) -> list[str]:
         local.write_text("[core]\n    no_scm = true\n", encoding="utf-8")
         done.append("no git repository here: DVC runs without one")
     rwlock = root / ".dvc" / "tmp" / "rwlock"
-    if rwlock.exists() and not _is_json(rwlock):
+    if _stays_broken(rwlock, _is_json):
         rwlock.unlink()
         done.append(f"deleted {rwlock.relative_to(root)}, which a kill left unreadable")
     for lock in [root / "dvc.lock", *sorted(root.glob("papers/*/dvc.lock"))]:
-        if lock.exists() and not _is_lock(lock):
+        if _stays_broken(lock, _is_lock):
             name = lock.relative_to(root).as_posix()
             if in_git and _git(root, "checkout", "--", name):
                 done.append(f"restored {name}, which a kill cut short, from git")
@@ -44,6 +48,15 @@ def _git(root: Path, *words: str) -> bool:
         return subprocess.run(["git", *words], cwd=root, capture_output=True, check=False).returncode == 0
     except FileNotFoundError:
         return False
+
+
+def _stays_broken(path: Path, is_sound: Callable[[Path], bool]) -> bool:
+    """Say whether a file is there and broken, and not just being written by a `dvc repro` that runs."""
+    for pause in (MOMENT, 0.0):
+        if not path.exists() or is_sound(path):
+            return False
+        time.sleep(pause)
+    return True
 
 
 def _is_json(path: Path) -> bool:

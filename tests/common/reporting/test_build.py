@@ -254,3 +254,24 @@ def test_the_page_says_what_the_benchmarks_measured(root, reports):
     assert '<td>batch</td><td class="number" data-value="4.5">4.5</td>' in text
     assert "one by one / batch <small>(batch (s) 0.25)</small>" in text
     assert "a / b <small>(no such device)</small>" in text
+
+
+def test_the_page_says_what_the_drills_survived(root, reports):
+    build(root / "papers", reports)
+    assert "Drills" not in (reports / "index.html").read_text()
+    machine = {"cpu": "a processor", "cores": 2}
+    common = {"does": "kill -9 & again", "times": 20, "seed": 7, "date": "2026-01-02T03:04:05", "machine": machine}
+    drills = [
+        {"name": "kill", "run": 20, "survived": 19, "result": "LOST", "notes": ["20 early", "3: Lost: a < b"]},
+        {"name": "short", "run": 2, "survived": 2, "result": "pass", "notes": []},
+        {"name": "mount", "run": 0, "survived": 0, "result": "skipped", "notes": ["unshare is not installed"]},
+    ]
+    (reports / "drills.json").write_text(json.dumps({"drills": [common | drill for drill in drills]}))
+    build(root / "papers", reports)
+    text = " ".join((reports / "index.html").read_text().split())
+    assert '<td>kill</td><td class="number" data-value="20">20</td><td class="number">19</td><td>LOST</td>' in text
+    assert "<td>kill -9 &amp; again <small>(20 early; 3: Lost: a &lt; b)</small></td>" in text
+    assert '<td>short</td><td class="number" data-value="2">2 of 20</td><td class="number">2</td><td>pass</td>' in text
+    assert "<td>kill -9 &amp; again</td>" in text
+    assert "<td>skipped</td><td>kill -9 &amp; again <small>(unshare is not installed)</small></td>" in text
+    assert '<td class="number">7</td><td>a processor, 2 cores</td><td>2026-01-02</td>' in text

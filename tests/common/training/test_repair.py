@@ -36,6 +36,11 @@ CUT = LOCK[: LOCK.index("table1") + 4]
 LOCKS = ["dvc.lock", "papers/toy/dvc.lock"]
 
 
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    monkeypatch.setattr("common.training.repair.MOMENT", 0.0)
+
+
 def git(root, *words):
     identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     subprocess.run(["git", *identity, *words], cwd=root, check=True, capture_output=True)
@@ -114,6 +119,17 @@ def test_a_truncated_lock_file_that_git_does_not_have_is_deleted(checkout, name)
     assert done.startswith(f"deleted {name}")
     assert not (checkout / name).exists()
     assert repair(checkout) == []
+
+
+@pytest.mark.parametrize("name", [".dvc/tmp/rwlock", *LOCKS])
+def test_a_file_that_a_running_pipeline_is_just_writing_is_left_alone(checkout, monkeypatch, name):
+    path = checkout / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("")
+    whole = "{}" if path.name == "rwlock" else LOCK
+    monkeypatch.setattr("common.training.repair.time.sleep", lambda seconds: path.write_text(whole))
+    assert repair(checkout) == []
+    assert path.read_text() == whole
 
 
 def test_wherever_a_lock_file_is_cut_dvc_can_read_what_the_repair_leaves(archive):

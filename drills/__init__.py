@@ -1,0 +1,1 @@
+"""Accidents that nothing may be lost by, rehearsed in small clones; see ``python -m drills --list``."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import copy
+import os
 import shutil
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from common.cluster import BACKENDS, ClusterError, computing_on
 from common.parallel import map_tasks
 from common.reporting.rows import Row, write_rows
 from common.reporting.timing import record_time
@@ -32,13 +36,22 @@ def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | N
         args: the command line's words; None for those of this process.
 
     Raises:
-        SystemExit: bad usage.
+        SystemExit: bad usage, or a cluster that cannot be used.
     """
     parser = argparse.ArgumentParser(prog=f"python -m papers.{paper}.experiments", description="Run one experiment.")
     parser.add_argument("name", choices=names, help="the experiment, one a table or figure")
     parser.add_argument("--fresh", type=int, metavar="SEED", help="another seed than the one in params.yaml")
     parser.add_argument("--replicates", type=int, metavar="K", help="another number of replicates")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the rows there; default: the paper's results")
+    parser.add_argument(
+        "--backend",
+        choices=BACKENDS,
+        default=os.environ.get("GLOBOPT_BACKEND", "loky"),
+        help="where tasks are computed: in processes of this machine, or on a Dask cluster (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--address", metavar="HOST:PORT", default=os.environ.get("GLOBOPT_ADDRESS"), help="Dask's scheduler"
+    )
     options = parser.parse_args(args)
     folder = Path("papers") / paper
     params = read_params(folder / "params.yaml", options.name)
@@ -49,14 +62,15 @@ def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | N
     experiment = import_module(f"papers.{paper}.experiments.{options.name}")
     run = RunDirectory(paper, options.name, params, code_hash(*_dependencies(folder, options.name)))
     cache = run.path / "tasks"
-    with run.lock():
-        if options.out is None:
-            with record_time(paper, options.name):
+    timed = options.out is None and options.backend == "loky"  # a cluster's time is not this machine's
+    try:
+        with computing_on(options.backend, options.address), run.lock():
+            with record_time(paper, options.name) if timed else nullcontext():
                 rows = experiment.run(params, cache)
-        else:
-            rows = experiment.run(params, cache)
-        write_rows((options.out or folder / "results") / f"{options.name}.csv", rows)
-        shutil.rmtree(cache, ignore_errors=True)
+            write_rows((options.out or folder / "results") / f"{options.name}.csv", rows)
+            shutil.rmtree(cache, ignore_errors=True)
+    except ClusterError as error:
+        sys.exit(f"error: {error}")
 
 
 def map_rows(

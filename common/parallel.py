@@ -1,4 +1,7 @@
-"""Map a function over independent tasks in several processes; what is finished survives a failure or a kill."""
+"""Map a function over independent tasks in several processes, of this machine or of a cluster.
+
+What is finished survives a failure or a kill.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +9,19 @@ import json
 import os
 import pickle
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import joblib
 from joblib.externals.loky import get_reusable_executor
 
+from common import cluster
 from common.training.atomic import atomic_write
 
 Task = TypeVar("Task")
+Attempt = tuple[str | None, Exception | None]  # what a task wrote, or its failure
 
 
 class TaskError(RuntimeError):
@@ -29,9 +35,10 @@ def map_tasks(
     key: Callable[[Task], str],
     cache: Path | None,
     workers: int | None = None,
-    backend: str = "loky",
 ) -> list[Any]:
     """Return ``[function(task) for task in tasks]``, computed in several processes.
+
+    They are processes of this machine, or within `common.cluster.computing_on` those of a cluster.
 
     Results are what JSON holds: numbers, strings, lists and dicts of them, such as the rows of a table; floats keep
     their bits, NaN and infinities included. NumPy and torch values become numbers and lists, tuples become lists.
@@ -41,8 +48,7 @@ def map_tasks(
         cache: folder that keeps each result as soon as it is finished, so that a later call computes only what is
             missing. Its name must change with whatever the results depend on (``config_hash``). None keeps nothing.
         workers: number of processes; by default ``GLOBOPT_WORKERS`` or the number of cores. With more than one, each
-            computes with one thread; with one, tasks run in this process.
-        backend: joblib's, ``loky`` (this machine) or ``dask`` (a cluster whose client exists; it shares ``cache``).
+            computes with one thread; with one, tasks run in this process. A cluster's are all used.
 
     Raises:
         TaskError: a task failed, after all the others were finished.
@@ -52,21 +58,16 @@ def map_tasks(
     _check_names(names)
     paths = [None if cache is None else Path(cache) / f"{name}.json" for name in names]
     results = {name: _read(path, name) for name, path in zip(names, paths, strict=True)}
-    missing = [
-        joblib.delayed(_attempt)(function, task, name, path)
+    missing = {
+        name: partial(_attempt, function, task, name, path)
         for task, name, path in zip(tasks, names, paths, strict=True)
         if results[name] is None
-    ]
-    workers = min(workers or _default_workers(), max(len(missing), 1))
-    options = {"inner_max_num_threads": 1} if workers > 1 and backend == "loky" else {}
+    }
     failures = []
-    with joblib.parallel_config(backend if workers > 1 else "sequential", n_jobs=workers, **options):
-        for name, content, error in joblib.Parallel(batch_size=1)(missing):
-            results[name] = content
-            if error is not None:
-                failures.append((name, error))
-    if workers > 1 and backend == "loky":
-        get_reusable_executor().shutdown()  # else idle workers keep their memory, and their CPU time is not ours yet
+    for name, (content, error) in zip(missing, _attempts(missing, workers), strict=True):
+        results[name] = content
+        if error is not None:
+            failures.append((name, error))
     if failures:
         name, error = failures[0]
         others = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
@@ -74,17 +75,29 @@ def map_tasks(
     return [json.loads(results[name] or "")["result"] for name in names]
 
 
-def _attempt(
-    function: Callable[[Task], Any], task: Task, name: str, path: Path | None
-) -> tuple[str, str | None, Exception | None]:
+def _attempts(missing: Mapping[str, Callable[[], Attempt]], workers: int | None) -> Iterable[Attempt]:
+    """Make the attempts in worker processes; return what comes of them, in order."""
+    if cluster.on_cluster():
+        outcomes = cluster.outcomes(missing)
+        return ((None, outcome) if isinstance(outcome, Exception) else outcome for outcome in outcomes)
+    workers = min(workers or _default_workers(), max(len(missing), 1))
+    options = {"inner_max_num_threads": 1} if workers > 1 else {}
+    with joblib.parallel_config("loky" if workers > 1 else "sequential", n_jobs=workers, **options):
+        attempts = joblib.Parallel(batch_size=1)(joblib.delayed(attempt)() for attempt in missing.values())
+    if workers > 1:
+        get_reusable_executor().shutdown()  # else idle workers keep their memory, and their CPU time is not ours yet
+    return attempts
+
+
+def _attempt(function: Callable[[Task], Any], task: Task, name: str, path: Path | None) -> Attempt:
     """Run one task in a worker; its failure is a value, so that it does not stop the others."""
     try:
         content = json.dumps({"task": name, "result": function(task)}, default=_plain)
         if path is not None:
             atomic_write(path, content.encode())
     except Exception as error:
-        return name, None, _portable(error)
-    return name, content, None
+        return None, _portable(error)
+    return content, None
 
 
 def _plain(value: Any) -> Any:

@@ -15,6 +15,7 @@ from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from common.reporting.timing import record_time
+from common.training.distributed import is_first_process
 from common.training.hashing import code_hash
 from common.training.rundir import RunDirectory
 from common.training.trainer import TRAINER_DEFAULTS, fit, quiet
@@ -36,6 +37,7 @@ def train_command(
     paper: str,
     params_file: str | Path,
     section: str = "train",
+    batch_size: str = "batch_size",
     code: Iterable[str | Path | ModuleType] = (),
     args: Sequence[str] | None = None,
     root: str | Path = "runs",
@@ -46,16 +48,21 @@ def train_command(
     takes ``threads`` and ``checkpoint_every_n_epochs``. Flags and ``--config`` files override its values. How long it
     took goes into ``reports/times``, unless there are flags or it goes on from a checkpoint.
 
+    With ``--trainer.strategy ddp --trainer.devices D --trainer.num_nodes N`` the command, given on each of N machines,
+    trains in D processes on each; see `share_batches`. The first process of all returns, the others end.
+
     Args:
+        batch_size: the attribute of the data module with the size of a batch, which several processes share.
         code: what the result depends on besides the files of the two classes, e.g. model and function family; a run
             is resumed only while these sources stay as they are.
         args: the command line's words; None for those of this process.
 
     Raises:
-        SystemExit: an unknown key or flag, a wrong value, or no such section; also after ``--help``.
+        SystemExit: an unknown key or flag, a wrong value, or no such section; also after ``--help``, and at the end of
+            a process that is not the first.
     """
     flags = sys.argv[1:] if args is None else args
-    words = ["--config", json.dumps(_read_section(Path(params_file), section)), *flags]
+    words = ["--config", json.dumps(_read_section(Path(params_file), section), default=str), *flags]
     with quiet():
         cli = _TrainCLI(
             module_class,
@@ -71,11 +78,16 @@ def train_command(
         )
     classes = [sys.modules[cls.__module__] for cls in (module_class, datamodule_class)]
     run = RunDirectory(paper, section, cli.resolved_config(), code_hash(*classes, *code), root)
-    print(f"run directory: {run.path}\nto watch it:   tensorboard --logdir {Path(root) / paper}", flush=True)
+    options = cli.config_init.trainer
+    first = is_first_process(options)
+    if first:
+        print(f"run directory: {run.path}\nto watch it:   tensorboard --logdir {Path(root) / paper}", flush=True)
     # The stage's own training, from its first step: a part of one, or another, would tell a wrong time.
     timed = not flags and not run.last_checkpoint.exists()
     with record_time(paper, section) if timed else nullcontext():
-        trainer = fit(cli.model, cli.datamodule, run, **cli.config_init.trainer)
+        trainer = fit(cli.model, cli.datamodule, run, batch_size=batch_size, **options)
+    if not first:
+        sys.exit(0)
     return Trained(cli.model, cli.datamodule, trainer, run)
 
 
@@ -104,7 +116,12 @@ class _TrainCLI(LightningCLI):
 
 
 def _read_section(params_file: Path, section: str) -> dict[str, Any]:
-    params = yaml.safe_load(params_file.read_text()) or {}
+    try:
+        params = yaml.safe_load(params_file.read_text(encoding="utf-8")) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        sys.exit(f"{params_file} is not valid YAML: {error}")
+    if not isinstance(params, dict):
+        sys.exit(f"{params_file} must have sections, not {params!r}")
     if section not in params:
-        sys.exit(f"{params_file} has no section {section!r}; it has {', '.join(params) or 'none'}")
+        sys.exit(f"{params_file} has no section {section!r}; it has {', '.join(map(str, params)) or 'none'}")
     return params[section] or {}

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -19,6 +21,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from common.training.atomic import atomic_write
+from common.training.distributed import is_first_process, share_batches
 from common.training.rundir import RunDirectory, RunDirectoryError
 
 TRAINER_DEFAULTS: Mapping[str, Any] = MappingProxyType(
@@ -32,12 +35,14 @@ TRAINER_DEFAULTS: Mapping[str, Any] = MappingProxyType(
 )
 
 # Lightning's advice that does not apply here. Batches are made from keys on the fly, so a loader needs no workers; the
-# CPU is chosen on purpose; and steps are logged every n global steps, however long an epoch is. LeafSpec is Lightning's
-# own use of something that newer torch versions deprecate.
+# CPU is chosen on purpose; steps are logged every n global steps, however long an epoch is; and the processes of a
+# distributed training all validate on the same. LeafSpec is Lightning's own use of something that newer torch versions
+# deprecate.
 _NOT_APPLICABLE = (
     "does not have many workers",
     "GPU available but not used",
     "smaller than the logging interval",
+    "recommended to use .*sync_dist",
     "isinstance\\(treespec, LeafSpec\\)",
 )
 
@@ -50,6 +55,7 @@ def fit(
     max_epochs: int,
     checkpoint_every_n_epochs: int = 1,
     threads: int | None = None,
+    batch_size: str = "batch_size",
     logger: bool | Logger | None = True,
     **trainer_options: Any,
 ) -> Trainer:
@@ -57,11 +63,13 @@ def fit(
 
     A training that was interrupted goes on from ``last.ckpt``, bit for bit as if it had not been, provided that all its
     draws are keyed (see ``StepLoader``). A finished one is not trained again: its weights are loaded. Another process
-    that trains the same run is waited for.
+    that trains the same run is waited for. The processes of a distributed training (``strategy="ddp"`` and ``devices``
+    or ``num_nodes`` above 1) share the batches, see `share_batches`; the first one keeps the run directory.
 
     Args:
         checkpoint_every_n_epochs: epochs between checkpoints; the last epoch always has one.
         threads: number of torch threads, on which the last bits may depend; None leaves it as it is.
+        batch_size: the attribute of ``datamodule`` with the size of a batch, which several processes share.
         logger: True for TensorBoard events in the run directory, False for none, which is fastest.
         trainer_options: options of Lightning's Trainer, over ``TRAINER_DEFAULTS``; None means not given.
 
@@ -72,7 +80,7 @@ def fit(
     options.setdefault("enable_progress_bar", sys.stdout.isatty())
     callbacks = _as_list(options.pop("callbacks", []))
     plugins = _as_list(options.pop("plugins", []))
-    with run.lock(), quiet(), _torch_settings(threads):
+    with run.lock() if is_first_process(options) else nullcontext(), quiet(), _torch_settings(threads):
         checkpoint = _read_checkpoint(run.last_checkpoint)
         if logger is True or logger is None:
             # Events that a killed process logged after its last checkpoint are going to be logged again.
@@ -86,11 +94,14 @@ def fit(
             default_root_dir=run.path,
             **options,
         )
+        if trainer.world_size > 1:
+            share_batches(datamodule, batch_size)
         if checkpoint and (checkpoint["epoch"] + 1 >= max_epochs or checkpoint["stopped"]):
             module.load_state_dict(checkpoint["state_dict"])
         else:
             path = run.last_checkpoint if checkpoint else None
-            trainer.fit(module, datamodule=datamodule, ckpt_path=path, weights_only=True)
+            with _clear_errors(run):
+                trainer.fit(module, datamodule=datamodule, ckpt_path=path, weights_only=True)
     return trainer
 
 
@@ -137,6 +148,23 @@ def quiet() -> Iterator[None]:
         finally:
             for log, level in zip(loggers, levels, strict=True):
                 log.setLevel(level)
+
+
+@contextmanager
+def _clear_errors(run: RunDirectory) -> Iterator[None]:
+    """Say of an error that it is about the run directory: TensorBoard writes there too, and does not say so."""
+    try:
+        yield
+    except RunDirectoryError:
+        raise
+    except OSError as error:
+        if isinstance(error.filename, str | bytes):
+            own = run.path.resolve() in Path(os.fsdecode(error.filename)).resolve().parents
+        else:
+            own = error.errno in (errno.EDQUOT, errno.ENOSPC, errno.EROFS)
+        if not own:
+            raise
+        raise RunDirectoryError(f"cannot write the run directory {run.path}: {error}") from error
 
 
 @contextmanager

@@ -37,6 +37,7 @@ def main(args: Sequence[str] | None = None) -> Trained:
         paper="refine1d",
         params_file=PARAMS,
         section=f"posterior_{name}",
+        batch_size="groups",
         code=[fits, keys, local_fits, positions, posterior, prior, spline_fits, splines, streams, training_data],
         args=flags,
     )

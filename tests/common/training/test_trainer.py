@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy_training
-from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks import Callback, EarlyStopping
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toy_training import STEPS, Interruption, ToyData, ToyModule, toy_run
 
@@ -67,6 +68,36 @@ def test_a_killed_training_resumes_to_the_bits_of_the_uninterrupted_one():
     resumed = trained("toy", max_epochs=6, data=data)
     assert 0 < len(data.steps) < 6 * STEPS
     assert torch.equal(weights(resumed), weights(trained("straight", max_epochs=6)))
+
+
+class Failing(Callback):
+    """Raises an error at the end of the first epoch, as a logger may."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def on_train_epoch_end(self, trainer, pl_module):
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EROFS, "Read-only file system", os.fsencode(toy_run().path / "events")),
+        PermissionError(errno.EACCES, "Permission denied", str(toy_run().path / "hparams.yaml")),
+    ],
+)
+def test_an_error_of_a_logger_says_that_the_run_directory_cannot_be_written(error):
+    with pytest.raises(RunDirectoryError, match=f"cannot write the run directory .*{error.strerror}"):
+        trained("toy", callbacks=[Failing(error)])
+
+
+@pytest.mark.parametrize("error", [OSError("broken"), FileNotFoundError(errno.ENOENT, "No such file", "data.csv")])
+def test_other_errors_stay_what_they_are(error):
+    with pytest.raises(OSError) as caught:
+        trained("toy", callbacks=[Failing(error)])
+    assert caught.value is error
 
 
 def test_a_finished_training_is_not_repeated_but_has_its_weights():

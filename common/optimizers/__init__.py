@@ -3,13 +3,14 @@
 from common.objective import GradientUnavailable, Objective, ObjectiveError
 from common.optimizers.base import AskTellOptimizer, Optimizer
 from common.optimizers.history import history_frame
-from common.optimizers.minimize import minimize
+from common.optimizers.minimize import MethodError, minimize
 from common.optimizers.registry import Method, get_optimizer, methods
 
 __all__ = [
     "AskTellOptimizer",
     "GradientUnavailable",
     "Method",
+    "MethodError",
     "Objective",
     "ObjectiveError",
     "Optimizer",

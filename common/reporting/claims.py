@@ -238,8 +238,8 @@ def _item(entry: Entry, name: str) -> Item:
             entry.fail("rows", f"has two rows called {label!r}")
     if n_paper is None and any(spread is not None for row in rows for spread in row.spread):
         entry.fail("n_paper", "is missing: a spread says nothing without the number of replicates")
-    if n_paper is not None and n_paper < 1:
-        entry.fail("n_paper", "must be at least 1")
+    if n_paper is not None and not 1 <= n_paper < float("inf"):
+        entry.fail("n_paper", "must be at least 1, and finite")
     item = Item(
         id=name,
         title=entry.text("title"),

@@ -74,7 +74,7 @@ class Entry:
             if isinstance(value, bool):
                 raise TypeError
             return float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             self.fail(key, f"must be a number, got {value!r}")
 
     def required_number(self, key: str, default: Any = ...) -> float:
@@ -136,7 +136,7 @@ class Entry:
                 self.fail(column, f"must be text, got {value!r}")
             return value
         number = self.as_number(column, value)
-        if number is None or number != int(number):
+        if number is None or number % 1 != 0:  # that of an infinity is nan
             self.fail(column, f"must be an integer, got {value!r}")
         return int(number)
 

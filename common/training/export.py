@@ -64,7 +64,10 @@ def load_module(path: str | Path, make: Callable[[dict[str, Any]], M]) -> M:
     state, metadata = load_weights(path)
     if "settings" not in metadata:
         raise WeightsError(f"{path} does not say of what settings its weights are")
-    module = make(json.loads(metadata["settings"]))
+    try:
+        module = make(json.loads(metadata["settings"]))
+    except Exception as error:  # whatever a foreign file's settings lead to
+        raise WeightsError(f"{path} has settings of something else: {type(error).__name__}: {error}") from error
     _check(path, state, module.state_dict())
     module.load_state_dict(state)
     return module

@@ -38,9 +38,15 @@ class RunDirectory:
         name: what is trained, e.g. the section of params.yaml.
         config: every setting that the result depends on; values that JSON can hold.
         code: hash of the source files that the result depends on (``code_hash``).
+
+    Raises:
+        ValueError: ``paper`` or ``name`` cannot be a folder's name, such as ``..``.
     """
 
     def __init__(self, paper: str, name: str, config: Mapping[str, Any], code: str, root: str | Path = "runs") -> None:
+        for word in (paper, name):
+            if word in ("", ".", "..") or Path(word).name != word:
+                raise ValueError(f"{word!r} cannot be the name of a folder")
         self.config = config
         self.path = Path(root) / paper / f"{name}-{config_hash(config, code)}"
         self.last_checkpoint = self.path / "last.ckpt"

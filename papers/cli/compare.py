@@ -22,7 +22,7 @@ from common.reporting.tables import interval, number
 from papers.cli import DONE, FAILED, UsageError
 from papers.cli.curves import draw_curves, run_curve
 from papers.cli.methods import aligned
-from papers.cli.minimize import FAILURE, guarded_minimize, make_folder
+from papers.cli.minimize import guarded_minimize, make_folder
 from papers.cli.problem import Problem
 
 Task = tuple[int, str]
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         return FAILED
     failures = runs.loc[runs["failure"] != "", "failure"]
     if len(failures):
-        print(f"the function failed in {len(failures)} runs, first: {failures.iloc[0]}", file=sys.stderr)
+        print(f"{len(failures)} runs failed, first: {failures.iloc[0]}", file=sys.stderr)
     table = comparison(runs)
     seeds = runs["seed"].nunique()
     title = f"{problem}, d = {objective.dim}, {seeds} seeds"
@@ -129,7 +129,7 @@ def _run(problem: Problem, budget: int, task: Task) -> dict[str, Any]:
     result = guarded_minimize(problem.objective(), method, budget, seed)
     if result.status == INTERRUPTED:
         raise KeyboardInterrupt  # it is not finished
-    failure = result.message if result.status == FAILURE else ""
+    failure = result.message if result.status < 0 else ""
     return {"value": result.fun, "history": result.history, "failure": failure}
 
 

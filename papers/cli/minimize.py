@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import argparse
 import ast
+import inspect
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from scipy.optimize import OptimizeResult
 
 from common.objective import GradientUnavailable, Objective, ObjectiveError
-from common.optimizers import history_frame, minimize
+from common.optimizers import MethodError, history_frame, minimize
 from common.reporting.files import write_text
 from papers.cli import DONE, FAILED, UsageError
 from papers.cli.problem import Problem
@@ -31,10 +32,11 @@ def run(options: argparse.Namespace) -> int:
     make_folder(options.out)
     print(f"{problem}, d = {objective.dim}, {options.method}, seed {options.seed}")
     result = guarded_minimize(
-        objective, options.method, options.budget, options.seed, target=options.target, progress=True, **settings
+        objective, options.method, options.budget, options.seed, settings, target=options.target, progress=True
     )
-    if result.status == FAILURE:
-        print(f"the function failed: {result.message}", file=sys.stderr)
+    if result.status < 0:
+        who = "the function failed: " if result.status == FAILURE else ""
+        print(f"{who}{result.message}", file=sys.stderr)
     if result.x is None:
         if result.status == FAILURE and not problem.one_point:
             print("if it takes one point, a NumPy vector, say --one-point", file=sys.stderr)
@@ -49,7 +51,14 @@ def run(options: argparse.Namespace) -> int:
 
 
 def guarded_minimize(
-    objective: Objective, method: str, budget: int, seed: int, *, target: float | None = None, **settings: Any
+    objective: Objective,
+    method: str,
+    budget: int,
+    seed: int,
+    settings: Mapping[str, Any] | None = None,
+    *,
+    target: float | None = None,
+    progress: bool = False,
 ) -> OptimizeResult:
     """Minimize and return a result whatever the function does; what it prints goes to the standard error.
 
@@ -58,16 +67,16 @@ def guarded_minimize(
     """
     try:
         with redirect_stdout(sys.stderr):
-            return minimize(objective, method=method, budget=budget, rng=seed, target=target, **settings)
+            return minimize(
+                objective, method=method, budget=budget, rng=seed, target=target, progress=progress, **(settings or {})
+            )
     except GradientUnavailable as error:
         raise UsageError(str(error).replace("jac=", "--jac")) from error
-    except ObjectiveError as error:
+    except (ObjectiveError, MethodError) as error:
         return error.result
     except SystemExit as error:
         return objective.result(FAILURE, f"it called sys.exit({error.code!r})")
     except (ValueError, TypeError) as error:
-        if objective.points:
-            raise  # no bad argument: those are refused before the first query
         raise UsageError(f"{error} (the settings of a method: globopt methods METHOD)") from error
 
 
@@ -78,16 +87,18 @@ def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
     {'lr': 0.001, 'init': 'normal'}
 
     Raises:
-        UsageError: a word has no ``=``.
+        UsageError: a word has no ``=``, or names what is no setting of a method.
     """
     arguments: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise UsageError(f"--set wants NAME=VALUE, not {setting!r}")
+        if name in inspect.signature(minimize).parameters:
+            raise UsageError(f"--set is for the settings of a method, and {name!r} is none")
         try:
             arguments[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: brackets in brackets in ...
             arguments[name] = value
     return arguments
 
@@ -101,7 +112,7 @@ def make_folder(out: Path | None) -> None:
     if out is not None:
         try:
             out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # the second: a name that no file can have
             raise UsageError(f"--out: {error}") from error
 
 

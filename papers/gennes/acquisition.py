@@ -53,7 +53,7 @@ ACQUISITIONS: dict[str, Callable[[SingleTaskGP, Tensor], AcquisitionFunction]] =
 class Maximum(NamedTuple):
     """What a maximizer found: point ``d``, value, queries; histories ``k x 2`` end with the best values.
 
-    ``by_queries`` has the queries spent at every improvement, ``by_seconds`` the seconds after every batch.
+    ``by_queries`` has the queries spent at every improvement, ``by_seconds`` the CPU seconds after every batch.
     """
 
     x: Tensor
@@ -82,10 +82,10 @@ def maximize(
         ObjectiveError: the acquisition is not finite somewhere; ``error.result`` holds what had been found.
     """
     times: list[tuple[float, float]] = []
-    begin = time.perf_counter()
+    begin = time.process_time()
 
     def clock(result: OptimizeResult) -> None:
-        times.append((time.perf_counter() - begin, -result.fun))
+        times.append((time.process_time() - begin, -result.fun))
 
     objective = acquisition_objective(acquisition, bounds)
     result = MAXIMIZERS[method](**options).minimize(objective, budget, seed, callback=clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -40,7 +41,7 @@ def gen_candidates_gennes(
     still at gradients below 1e-8, so the logarithm of a nearly flat acquisition (LogEI for EI) is the better one.
 
     Args:
-        initial_conditions: ``b x q x d``, or ``q x d`` for one restart.
+        initial_conditions: ``b x q x d``, or ``q x d`` for one restart; moved into the bounds.
         acquisition_function: maps ``n x q x d`` to ``n`` values.
         lower_bounds, upper_bounds: of the ``d`` variables; finite.
         options: ``iterations`` (20) and the arguments of `Gennes`; ``population`` (10) is that of one restart. Its
@@ -53,7 +54,7 @@ def gen_candidates_gennes(
 
     Raises:
         UnsupportedError: a constraint was given; GENNES knows bounds and fixed features alone.
-        ValueError: bounds that are no finite box, or a bad option.
+        ValueError, TypeError: bounds that are no finite box, initial conditions that are not finite, or a bad option.
     """
     _refuse(
         inequality_constraints=inequality_constraints, equality_constraints=equality_constraints,
@@ -62,6 +63,8 @@ def gen_candidates_gennes(
     begin = time.monotonic()
     starts = initial_conditions.detach().reshape(-1, *initial_conditions.shape[-2:]).clone()
     restarts, q, dim = starts.shape
+    if not torch.isfinite(starts).all():
+        raise ValueError("initial_conditions must be finite")
     fixed = {index % dim: value for index, value in (fixed_features or {}).items()}
     for index, value in fixed.items():
         values = torch.as_tensor(value).to(starts)
@@ -69,15 +72,22 @@ def gen_candidates_gennes(
     free = [index for index in range(dim) if index not in fixed]
     if lower_bounds is None or upper_bounds is None:
         raise ValueError("gen_candidates_gennes needs a box: finite lower_bounds and upper_bounds")
-    box = torch.stack([torch.as_tensor(end).to(starts).expand(dim)[free] for end in (lower_bounds, upper_bounds)])
+    try:
+        box = torch.stack([torch.as_tensor(end).to(starts).expand(dim)[free] for end in (lower_bounds, upper_bounds)])
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"lower_bounds and upper_bounds must be numbers, one or {dim}: {error}") from error
 
     settings: dict[str, Any] = {**DEFAULTS, **(options or {})}
     iterations = settings.pop("iterations")
     gennes = Gennes(restarts=restarts, alpha=settings.pop("annealing"), **settings)
     seed = key_seed(0, starts.cpu().to(torch.float64).numpy().tobytes().hex())
     gennes.start(box.repeat(1, q), iterations * restarts * gennes.population, seed)
+    starts[..., free] = starts[..., free].clamp(box[0], box[1])
     with torch.no_grad():
-        candidates, best = starts, acquisition_function(starts)
+        candidates, best = (
+            starts,
+            acquisition_function(starts).nan_to_num(nan=-math.inf, posinf=math.inf, neginf=-math.inf),
+        )
     rows = torch.arange(restarts, device=starts.device)
     others = starts.repeat_interleave(gennes.population, dim=0)
     while not gennes.stop() and (timeout_sec is None or time.monotonic() - begin < timeout_sec):

@@ -77,7 +77,7 @@ def _workers(count: int) -> Iterator[str]:
         from distributed import LocalCluster
     except ImportError:
         raise Skipped("the extra `cluster` is not installed") from None
-    with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=":0") as cluster:
         yield cluster.scheduler_address
 
 

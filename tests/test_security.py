@@ -436,11 +436,11 @@ def test_nothing_is_unpickled_and_no_shell_is_started():
 
 
 def test_only_a_name_with_a_colon_is_imported(tmp_path, capsys):
-    (tmp_path / "mine.py").write_text("import os\nos.mkdir('harm')\ndef fun(X):\n    return X.sum(1)\n")
-    for name in ("mine", "mine.py", "./mine.py", "mine.fun", "ackley"):
+    (tmp_path / "makes_folder.py").write_text("import os\nos.mkdir('harm')\ndef fun(X):\n    return X.sum(1)\n")
+    for name in ("makes_folder", "makes_folder.py", "./makes_folder.py", "makes_folder.fun", "ackley"):
         cli.main(["minimize", name, "--bounds=-1,1", "--dim", "2", "--budget", "2", "--method", "random"])
     assert not (tmp_path / "harm").exists()
-    assert cli.main(["minimize", "mine.py:fun", "--bounds=-1,1", "--dim", "2", "--budget", "2"]) == 0
+    assert cli.main(["minimize", "makes_folder.py:fun", "--bounds=-1,1", "--dim", "2", "--budget", "2"]) == 0
     (tmp_path / "harm").rmdir()
 
 

@@ -5,7 +5,18 @@ from __future__ import annotations
 import sys
 
 from benchmarks import (
-    batches, cluster, ensemble, gradpie, imports, lgo, long, methods, minimize, pipeline, refine1d, table1,
+    batches,
+    cluster,
+    ensemble,
+    gradpie,
+    imports,
+    lgo,
+    long,
+    methods,
+    minimize,
+    pipeline,
+    refine1d,
+    table1,
 )  # fmt: skip
 from benchmarks.runner import main
 

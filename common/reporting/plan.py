@@ -62,7 +62,7 @@ def jobs(profile: Mapping[str, Any], papers: Path = Path("papers"), reports: Pat
     for path in sorted((reports / "times").glob("*.*.json")):
         record = json.loads(path.read_text(encoding="utf-8"))
         paper, stage = record["paper"], record["stage"]
-        tasks = factor = 1
+        tasks, factor = 1, 1.0
         if _fans_out(papers / paper, stage):
             params = read_params(papers / paper / "params.yaml", stage)
             run = import_module(f"papers.{paper}.experiments.{stage}").run

@@ -51,4 +51,4 @@ def _share(datamodule: LightningDataModule, size: str) -> StepLoader:
         raise ValueError(f"{processes} processes cannot share batches with a {size} of {whole}: take a multiple")
     mine = copy.copy(datamodule)
     setattr(mine, size, whole // processes)
-    return StepLoader(lambda step: mine.batch(step * processes + process), len(loader))  # type: ignore[attr-defined]
+    return StepLoader(lambda step: mine.batch(step * processes + process), len(loader))

@@ -17,7 +17,7 @@ from benchmarks import (
     pipeline,
     refine1d,
     table1,
-)  # fmt: skip
+)
 from benchmarks.runner import main
 
 if __name__ == "__main__":

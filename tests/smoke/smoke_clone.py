@@ -14,7 +14,7 @@ import yaml
 
 SMOKE = Path(__file__).resolve().parent
 ROOT = SMOKE.parents[1]
-TIMEOUT = 600  # seconds
+TIMEOUT = 1200  # seconds
 WRITTEN_BY_STAGES = re.compile(r"(papers/[^/]+/results|reports)/|(.*/)?dvc\.lock$")
 
 

@@ -180,7 +180,7 @@ def test_failures_count_in_a_comparison(capsys):
     words = ["compare", "mine:fails", "--bounds", "-1,1", "--dim", "2", "--methods", "lbfgs", "--seeds", "2"]
     status, out, err = run(capsys, *words, "--workers", "1")
     assert status == 1
-    assert "failed in 2 runs" in err
+    assert "2 runs failed" in err
     assert "lbfgs ran alone" in out
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from common.functions.transforms import Function
 from common.reporting.figures import method_style, regret_curves, save_figure, style
 from common.reporting.rows import read_rows
+from papers.gennes.contours import draw_contours
 from papers.gennes.problems import benchmark_problem
 
 RESULTS = Path("papers/gennes/results")
@@ -48,7 +47,7 @@ def figure2(rows: pd.DataFrame) -> Figure:
             for axis, count in zip(line, counts, strict=True):
                 chosen = points[(points["problem"] == name) & (points["evaluations"] == count)]
                 x1, x2 = (chosen[chosen["metric"] == axis_name]["value"].to_numpy() for axis_name in ("x1", "x2"))
-                _contours(axis, function)
+                draw_contours(axis, function)
                 axis.plot(x1, x2, ".", color=method_style("gennes")["color"], markersize=5)
                 axis.set_title(f"{TITLES[name]}, iteration {count // size}")
     return figure
@@ -59,7 +58,7 @@ def population_figure(function: Function, points: Tensor, best: Tensor) -> Figur
     with style():
         figure = Figure(figsize=(4, 4), layout="constrained", facecolor="white")
         axis = figure.subplots()
-        _contours(axis, function, best)
+        draw_contours(axis, function, best)
         axis.plot(points[:, 0], points[:, 1], ".", color=method_style("gennes")["color"])
         axis.plot(best[0], best[1], "*", color=method_style("lbfgs")["color"], markersize=10)
         axis.set(xlabel="$x_1$", ylabel="$x_2$")
@@ -84,23 +83,6 @@ def eq9_figure(rows: pd.DataFrame) -> Figure:
         figure.axes[0].set_ylabel("measured after tanh")
         figure.axes[1].legend(loc="lower right")
     return figure
-
-
-def _contours(axis: Axes, function: Function, anchor: Tensor | None = None) -> None:
-    """Draw log-spaced contours in the first two variables; the others are those of ``anchor``."""
-    lower, upper = function.bounds[:, :2]
-    unit = torch.linspace(0, 1, 61, dtype=torch.float64)
-    side = [low + (high - low) * unit for low, high in zip(lower, upper, strict=True)]
-    first, second = torch.meshgrid(*side, indexing="xy")
-    grid = torch.stack([first, second], dim=-1)
-    if anchor is not None and function.dim > 2:
-        grid = torch.cat([grid, anchor[2:].expand(*grid.shape[:2], -1)], dim=-1)
-    with torch.no_grad():
-        values = function(grid.reshape(-1, function.dim)).reshape(first.shape)
-    heights = (values - values.min()).add(1e-2).log()
-    axis.contour(first, second, heights, levels=12, cmap="Greys", linewidths=0.6, alpha=0.7)
-    axis.set(xlim=(float(lower[0]), float(upper[0])), ylim=(float(lower[1]), float(upper[1])))
-    axis.grid(visible=False)
 
 
 def _titled(rows: pd.DataFrame) -> pd.DataFrame:

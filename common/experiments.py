@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import copy
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from importlib import import_module
@@ -18,10 +17,13 @@ import yaml
 
 from common.cluster import BACKENDS, ClusterError, computing_on
 from common.parallel import map_tasks
+from common.params import read_section
 from common.reporting.rows import Row, write_rows
 from common.reporting.timing import record_time
 from common.training.hashing import code_hash
 from common.training.rundir import RunDirectory
+
+REQUIRED = ("seed", "replicates")  # in the section of every experiment
 
 
 def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | None = None) -> None:
@@ -36,12 +38,12 @@ def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | N
         args: the command line's words; None for those of this process.
 
     Raises:
-        SystemExit: bad usage, or a cluster that cannot be used.
+        SystemExit: bad usage, parameters that cannot be read, or a cluster that cannot be used.
     """
     parser = argparse.ArgumentParser(prog=f"python -m papers.{paper}.experiments", description="Run one experiment.")
     parser.add_argument("name", choices=names, help="the experiment, one a table or figure")
     parser.add_argument("--fresh", type=int, metavar="SEED", help="another seed than the one in params.yaml")
-    parser.add_argument("--replicates", type=int, metavar="K", help="another number of replicates")
+    parser.add_argument("--replicates", type=_count, metavar="K", help="another number of replicates")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write the rows there; default: the paper's results")
     parser.add_argument(
         "--backend",
@@ -54,7 +56,10 @@ def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | N
     )
     options = parser.parse_args(args)
     folder = Path("papers") / paper
-    params = read_params(folder / "params.yaml", options.name)
+    try:
+        params = read_section(folder / "params.yaml", options.name, REQUIRED)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     if options.fresh is not None:
         params["seed"] = options.fresh
     if options.replicates is not None:
@@ -71,6 +76,13 @@ def experiment_command(paper: str, names: Sequence[str], args: Sequence[str] | N
             shutil.rmtree(cache, ignore_errors=True)
     except ClusterError as error:
         sys.exit(f"error: {error}")
+
+
+def _count(word: str) -> int:
+    count = int(word)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive integer, not {count}")
+    return count
 
 
 def map_rows(
@@ -91,18 +103,3 @@ def _dependencies(folder: Path, name: str) -> list[Path]:
     """Return what the experiment's stage depends on: only then does a change make finished tasks worthless."""
     stages = yaml.safe_load((folder / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
     return [Path(dependency) for dependency in stages[name]["deps"]]
-
-
-def read_params(path: Path, section: str) -> dict[str, Any]:
-    """Return one section of a params.yaml.
-
-    Raises:
-        ValueError: no such section, or it lacks ``seed`` or ``replicates``.
-    """
-    params: Mapping[str, Any] = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    if section not in params:
-        raise ValueError(f"{path} has no section {section!r}")
-    for key in ("seed", "replicates"):
-        if key not in params[section]:
-            raise ValueError(f"{path}: section {section!r} lacks {key!r}")
-    return copy.deepcopy(dict(params[section]))

@@ -13,7 +13,8 @@ from unittest.mock import patch
 
 import yaml
 
-from common.experiments import read_params
+from common.experiments import REQUIRED
+from common.params import read_section
 
 PROFILE = Path("profiles/paper.yaml")
 
@@ -64,7 +65,7 @@ def jobs(profile: Mapping[str, Any], papers: Path = Path("papers"), reports: Pat
         paper, stage = record["paper"], record["stage"]
         tasks, factor = 1, 1.0
         if _fans_out(papers / paper, stage):
-            params = read_params(papers / paper / "params.yaml", stage)
+            params = read_section(papers / paper / "params.yaml", stage, REQUIRED)
             run = import_module(f"papers.{paper}.experiments.{stage}").run
             changed = profile.get("experiments", {}).get(paper, {}).get(stage, {})
             tasks = count_tasks(run, params | changed)

@@ -14,6 +14,7 @@ import yaml
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
+from common.params import read_section
 from common.reporting.timing import record_time
 from common.training.distributed import is_first_process
 from common.training.hashing import code_hash
@@ -62,7 +63,10 @@ def train_command(
             a process that is not the first.
     """
     flags = sys.argv[1:] if args is None else args
-    words = ["--config", json.dumps(_read_section(Path(params_file), section), default=str), *flags]
+    try:
+        words = ["--config", json.dumps(read_section(Path(params_file), section), default=str), *flags]
+    except ValueError as error:
+        sys.exit(str(error))
     with quiet():
         cli = _TrainCLI(
             module_class,
@@ -113,15 +117,3 @@ class _TrainCLI(LightningCLI):
 
     def resolved_config(self) -> dict[str, Any]:
         return yaml.safe_load(self.parser.dump(self.config, skip_unset=False))
-
-
-def _read_section(params_file: Path, section: str) -> dict[str, Any]:
-    try:
-        params = yaml.safe_load(params_file.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        sys.exit(f"{params_file} is not valid YAML: {error}")
-    if not isinstance(params, dict):
-        sys.exit(f"{params_file} must have sections, not {params!r}")
-    if section not in params:
-        sys.exit(f"{params_file} has no section {section!r}; it has {', '.join(map(str, params)) or 'none'}")
-    return params[section] or {}

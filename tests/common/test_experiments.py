@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import papers
-from common.experiments import experiment_command, read_params
+from common.experiments import experiment_command
 from common.reporting.rows import read_rows
 
 PARAMS = """\
@@ -171,7 +171,13 @@ def test_an_unknown_name_ends_the_program(capsys):
     ],
 )
 def test_a_section_must_be_there_and_have_seed_and_replicates(toy, section, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(SystemExit, match=f"error: .*{message}"):
         experiment_command("toy", [section], [section])
-    with pytest.raises(ValueError, match=message):
-        read_params(toy / "params.yaml", section)
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "2.5", "x"])
+def test_there_is_at_least_one_replicate(toy, capsys, count):
+    with pytest.raises(SystemExit):
+        experiment_command("toy", ["table1"], ["table1", "--replicates", count])
+    assert "--replicates" in capsys.readouterr().err
+    assert not (toy / "results").exists()

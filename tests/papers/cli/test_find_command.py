@@ -9,13 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from random_posterior import random_posterior
 
 from papers.cli import UsageError, main
 from papers.cli.find import read_columns
 from papers.refine1d import find, posterior_weights
 from papers.refine1d.find import find_minimum
-from papers.refine1d.posterior import LearnedPosterior, PosteriorSettings
 from papers.refine1d.posterior_weights import save_posterior
 
 SAMPLES = Path(find.__file__).parent / "samples"
@@ -25,12 +24,7 @@ X, Y = [1.0, 2.0, 3.0, 4.0, 5.0], [3.0, 1.0, 2.0, 5.0, 4.5]
 @pytest.fixture(autouse=True)
 def folder(tmp_path, monkeypatch):
     """A folder to be in, and weights that have learned nothing, but whose answers depend on the samples."""
-    network = LearnedPosterior(PosteriorSettings((8, 12)))
-    with torch.no_grad():
-        for number, parameter in enumerate(network.parameters()):
-            parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(number))
-        network.head.bias[5:] = 0
-    save_posterior(tmp_path / "weights/posterior_general.safetensors", network)
+    save_posterior(tmp_path / "weights/posterior_general.safetensors", random_posterior())
     monkeypatch.setattr(posterior_weights, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(find, "NOISE_SHARES", (0.0, np.inf))
     monkeypatch.chdir(tmp_path)

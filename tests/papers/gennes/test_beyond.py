@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.experiments import read_params
 from common.metrics.curves import best_after, evaluation_grid
 from common.optimizers import minimize
+from common.params import read_section
 from papers.gennes.experiments import beyond
 from papers.gennes.experiments.beyond import HIT, _parts
 from papers.gennes.experiments.peers import SOLVED, peer_rows
@@ -20,7 +20,7 @@ from papers.gennes.train import PARAMS
 METHODS = {
     name: settings
     for stage in ("beyond_peers", "beyond_ours")
-    for name, settings in read_params(PARAMS, stage)["methods"].items()
+    for name, settings in read_section(PARAMS, stage)["methods"].items()
 }
 ANYTIME = [name for name, settings in METHODS.items() if settings["anytime"]]
 
@@ -144,7 +144,7 @@ def test_regrets_of_scaled_problems_are_in_units_of_the_plain_ones(tmp_path):
 
 @pytest.mark.parametrize("method", ["lbfgs", "snes", "cmaes"])
 def test_the_rows_of_table_1_are_those_of_separate_runs(method):
-    params = read_params(PARAMS, "table1_peers")
+    params = read_section(PARAMS, "table1_peers")
     options, grid = params["methods"][method], evaluation_grid(300, params["start"])
     seeds = fold_seeds(params["seed"], 3)
     problem = benchmark_problem("ackley", 4, seeds, params["shift"])

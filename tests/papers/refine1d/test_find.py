@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from random_posterior import random_posterior
 
 import papers
 from common.training.export import WeightsError
@@ -27,12 +28,7 @@ SHIPPED = posterior_weights.WEIGHTS
 def weights(tmp_path, monkeypatch):
     """Weights that have learned nothing, but whose answers depend on the samples."""
     for seed, name in enumerate(("general", "formula")):
-        network = LearnedPosterior(PosteriorSettings((8, 12)), seed)
-        with torch.no_grad():
-            for number, parameter in enumerate(network.parameters()):
-                parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(100 * seed + number))
-            network.head.bias[5:] = 0
-        save_posterior(tmp_path / f"posterior_{name}.safetensors", network)
+        save_posterior(tmp_path / f"posterior_{name}.safetensors", random_posterior(seed))
     monkeypatch.setattr(posterior_weights, "WEIGHTS", tmp_path)
     monkeypatch.setattr(find, "NOISE_SHARES", (0.0, np.inf))
     return tmp_path

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from random_posterior import random_posterior
 from scipy.interpolate import BSpline
 from scipy.stats import kstest, t
 
@@ -45,12 +46,7 @@ def samples(n=30, rows=3, seed=0):
 
 @pytest.fixture(scope="module")
 def network():
-    """A network whose residual blocks are not the identity."""
-    module = LearnedPosterior(PosteriorSettings(NARROW), seed=1)
-    with torch.no_grad():
-        for number, parameter in enumerate(module.parameters()):
-            parameter.normal_(0, 0.3, generator=generator(number))
-    return module
+    return random_posterior(widths=NARROW)
 
 
 # --- invariances ---

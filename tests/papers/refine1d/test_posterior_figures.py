@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from random_posterior import random_posterior
 
 from common.reporting.rows import COLUMNS
 from papers.refine1d import find, posterior_figures, posterior_weights
 from papers.refine1d.experiments import posterior_range, posterior_sequential
 from papers.refine1d.find import find_minimum
-from papers.refine1d.posterior import LearnedPosterior, PosteriorSettings
 from papers.refine1d.posterior_weights import save_posterior
 from papers.refine1d.prior import PRIORS
 from papers.refine1d.unlike import CASES
@@ -108,12 +107,7 @@ def test_the_search_has_curves_and_what_was_needed():
 
 
 def test_the_examples_are_the_answers_to_the_shipped_samples(tmp_path, monkeypatch):
-    network = LearnedPosterior(PosteriorSettings((8, 12)))
-    with torch.no_grad():
-        for number, parameter in enumerate(network.parameters()):
-            parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(number))
-        network.head.bias[5:] = 0
-    save_posterior(tmp_path / "posterior_general.safetensors", network)
+    save_posterior(tmp_path / "posterior_general.safetensors", random_posterior())
     monkeypatch.setattr(posterior_weights, "WEIGHTS", tmp_path)
     monkeypatch.setattr(find, "NOISE_SHARES", (0.0, np.inf))
     above = posterior_figures.examples_figure(SAMPLES).axes[:3]

@@ -5,21 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from random_posterior import random_posterior
 from scipy.stats import norm
 
 from papers.refine1d import posterior_weights, suggest
-from papers.refine1d.posterior import LearnedPosterior, PosteriorSettings
 from papers.refine1d.posterior_weights import save_posterior
 from papers.refine1d.suggest import expected_gains, next_places
 
 
 @pytest.fixture(scope="module")
 def network():
-    module = LearnedPosterior(PosteriorSettings((8, 12)))
-    with torch.no_grad():
-        for number, parameter in enumerate(module.parameters()):
-            parameter.normal_(0, 0.3, generator=torch.Generator().manual_seed(number))
-    return module
+    return random_posterior()
 
 
 def samples(rows=2, n=9):

@@ -4,7 +4,8 @@ from common.experiments import experiment_command
 
 NAMES = [
     "tuning", "table1_gennes", "table1_peers", "centre", "alpha", "eq9", "figure2", "table2", "variants",
-    "beyond_peers", "beyond_ours", "beyond_curves", "beyond_library",
+    "beyond_peers", "beyond_ours", "beyond_curves", "beyond_library", "figure1", "bo_digits", "bo_alpine", "bo_tuning",
+    "bo_snapshots",
 ]  # fmt: skip
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from smoke_clone import ROOT, SmokeClone
 
 from common.reporting.claims import load_claims
 from common.reporting.rows import read_rows
+from papers.gennes.experiments.bo_tuning import best_setting, settings
 from papers.gennes.experiments.tuning import best_rates
 
 TABLE1 = "papers/gennes/dvc.yaml:table1_gennes"
@@ -152,6 +153,13 @@ def test_the_learning_rates_are_those_that_the_tuning_chose(section):
     best = best_rates(read_rows(ROOT / "papers/gennes/results/tuning.csv"))
     rates = params_of("gennes")[section]["lr"]
     assert rates == {function: best[function] for function in rates}
+
+
+def test_the_setting_on_single_acquisitions_is_the_one_that_the_tuning_chose():
+    chosen = best_setting(read_rows(ROOT / "papers/gennes/results/bo_tuning.csv"))
+    sections = params_of("gennes")
+    tuned, used = sections["bo_tuning"], sections["bo_snapshots"]["maximizers"]["gennes"]
+    assert used == settings(tuned["population"], tuned["lr"], tuned["alpha"], **tuned["network"])[chosen]
 
 
 @pytest.fixture(scope="module")

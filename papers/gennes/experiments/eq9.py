@@ -32,11 +32,10 @@ def run(params: dict[str, Any], cache: Path) -> list[Row]:
         )  # fmt: skip
         with torch.no_grad():
             output = ensemble(noise).to(torch.float64)
-        measured = {
-            # The paper's output distribution is centred, so its variance is the second moment over nets and noise.
-            "second_moment": output.square().mean(dim=(1, 2)),
-            "std_of_one_net": output.var(dim=1).mean(dim=1).sqrt(),
-        }
+        # The paper's output distribution is centred, so its variance is the second moment over nets and noise.
+        measured = {"second_moment": output.square().mean(dim=(1, 2))}
+        if [width, depth] == params["drawn"]:
+            measured["std_of_one_net"] = output.var(dim=1).mean(dim=1).sqrt()
         for metric, values in measured.items():
             for net, value in enumerate(values.tolist()):
                 rows.append(

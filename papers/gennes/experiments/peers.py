@@ -25,7 +25,8 @@ def peer_rows(
     Args:
         seeds: one a fold; a run is keyed by its fold's seed.
         scale: what a regret of one means on this function; regrets are in units of it.
-        hit: also return, for every number of evaluations, after how many the regret was at most this (inf: not yet).
+        hit: also return after how many evaluations the regret was at most this (inf: never), with the last of
+            ``evaluations``.
         first: number of the first fold.
     """
     optimum = float(function.optimal_value)
@@ -36,14 +37,13 @@ def peer_rows(
         history = result.history
         regrets = (best_after(history, evaluations) - optimum) / scale
         assert regrets.min() > -1e-9, "a regret is negative: the optimum is not the optimum"
-        metrics = {"regret": regrets.clip(min=0)}
+        found = [("regret", count, regret) for count, regret in zip(evaluations, regrets.clip(min=0), strict=True)]
         if hit is not None:
             reached = history[(history[:, 1] - optimum) / scale <= hit, 0]
             first_hit = reached[0] if len(reached) else np.inf
-            metrics["hit"] = np.where(first_hit <= np.asarray(evaluations), first_hit, np.inf)
+            found.append(("hit", evaluations[-1], first_hit if first_hit <= evaluations[-1] else np.inf))
         rows += [
             {**key, "replicate": fold, "evaluations": count, "metric": metric, "value": float(value)}
-            for metric, values in metrics.items()
-            for count, value in zip(evaluations, values, strict=True)
+            for metric, count, value in found
         ]
     return rows

@@ -123,15 +123,13 @@ def test_a_costly_level_is_left_out_where_all_folds_are_few(tmp_path):
 
 def test_a_hit_is_the_evaluation_that_solved_or_never(tmp_path):
     method = {"lbfgs": {"method": "lbfgs", "anytime": True}}
-    rows = rows_of(method, {20: 6, 100: 6, 500: 6}, tmp_path, dim=2)
+    rows = rows_of(method, {20: 6, 60: 6, 120: 6}, tmp_path, dim=2)
     regrets, hits = table(rows), table(rows, "hit")
-    np.testing.assert_array_equal(np.isfinite(hits), regrets <= HIT)
+    assert list(hits.index) == [120]  # one run went through all three
     assert 0 < np.isfinite(hits).to_numpy().mean() < 1
-    for budget, of_budget in hits.iterrows():
-        reached = of_budget[np.isfinite(of_budget)]
-        assert (reached >= 1).all()
-        assert (reached <= budget).all()
-        assert (reached == hits.loc[500, reached.index]).all()
+    assert (hits.to_numpy() >= 1).all()
+    for budget, of_budget in regrets.iterrows():
+        np.testing.assert_array_equal(hits.loc[120] <= budget, of_budget <= HIT)
 
 
 def test_regrets_of_scaled_problems_are_in_units_of_the_plain_ones(tmp_path):

@@ -75,17 +75,21 @@ def as_bounds(bounds: Any, dim: int | None = None) -> Tensor:
         dim: number of variables; must agree with ``bounds`` where both say it.
 
     Raises:
-        ValueError: another shape, infinite or NaN entries, a lower bound that is not below its upper bound.
+        ValueError: another shape, no real numbers, infinite or NaN entries, a lower bound that is not below its upper
+            bound, or bounds that are infinitely far apart.
     """
-    if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
-        bounds = np.broadcast_arrays(np.atleast_1d(bounds.lb), np.atleast_1d(bounds.ub))
-    try:
-        box = torch.as_tensor(np.array(bounds, dtype=float) if not isinstance(bounds, Tensor) else bounds.detach())
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"bounds must be numbers of shape 2 x d, not {bounds!r}") from error
-    box = box.to("cpu", torch.float64).clone()
-    if dim is not None and (isinstance(dim, bool) or dim < 1):
+    if dim is not None and not is_count(dim):
         raise ValueError(f"dim must be a positive integer, not {dim!r}")
+    dim = None if dim is None else int(dim)
+    try:
+        if hasattr(bounds, "lb") and hasattr(bounds, "ub"):
+            bounds = np.broadcast_arrays(np.atleast_1d(bounds.lb), np.atleast_1d(bounds.ub))
+        array = bounds.detach().cpu().numpy() if isinstance(bounds, Tensor) else np.asarray(bounds)
+        if array.dtype.kind in "cMm":  # NumPy would make numbers of them
+            raise TypeError(f"they are {array.dtype}")
+        box = torch.from_numpy(array.astype(np.float64))
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:
+        raise ValueError(f"bounds must be numbers of shape 2 x d, not {bounds!r}") from error
     if box.shape == (2,):
         if dim is None:
             raise ValueError("bounds is one pair (low, high): say the number of variables with dim=")
@@ -100,7 +104,16 @@ def as_bounds(bounds: Any, dim: int | None = None) -> Tensor:
     if not (box[0] < box[1]).all():
         worst = int((box[1] - box[0]).argmin())
         raise ValueError(f"lower bound {box[0, worst]:g} is not below upper bound {box[1, worst]:g} (variable {worst})")
+    if not torch.isfinite(box[1] - box[0]).all():
+        raise ValueError(f"bounds must be a finite distance apart; got {box.tolist()}")
     return box
+
+
+def is_count(value: Any) -> bool:
+    """Say whether a value is a whole number above zero; an integral float is one."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    return bool(1 <= value < math.inf and value % 1 == 0)
 
 
 def as_budget(budget: Any) -> int:
@@ -109,9 +122,7 @@ def as_budget(budget: Any) -> int:
     Raises:
         ValueError: not a whole number above zero.
     """
-    if isinstance(budget, bool) or not isinstance(budget, int | float | np.number):
-        raise ValueError(f"budget must be a positive whole number of evaluations, not {budget!r}")
-    if not math.isfinite(budget) or budget != int(budget) or budget < 1:
+    if not is_count(budget):
         raise ValueError(f"budget must be a positive whole number of evaluations, not {budget!r}")
     return int(budget)
 
@@ -161,7 +172,9 @@ class Objective:
             raise TypeError(f"jac must be callable, True or None, not {type(jac).__name__}")
         if jac and scalarize is not None:
             raise ValueError("jac= gives gradients of values; with scalarize= the gradient must come from autograd")
-        if gradient_cost < 1 or gradient_cost != int(gradient_cost):
+        if scalarize is not None and not callable(scalarize):
+            raise TypeError(f"scalarize must be callable or None, not {type(scalarize).__name__}")
+        if not is_count(gradient_cost):
             raise ValueError(f"gradient_cost must be a positive integer, not {gradient_cost!r}")
         self.fun, self.jac, self.vectorized, self.scalarize = fun, jac or None, vectorized, scalarize
         self.bounds = as_bounds(bounds, dim)
@@ -246,7 +259,7 @@ class Objective:
             nfev=self.evaluations,
             njev=self.gradients,
             nit=self.batches,
-            success=status in (0, 1, 2),
+            success=status in (0, 1, 2) and self.best_x is not None,
             status=status,
             message=message,
         )
@@ -349,7 +362,10 @@ class Objective:
 
 def _shaped(raw: Any, points: np.ndarray, what: str, row: tuple[int | None, ...]) -> Tensor:
     """Return ``raw`` as a float64 tensor with one row of shape ``row`` (None: any) for each of the points."""
-    tensor = raw if isinstance(raw, Tensor) else torch.as_tensor(np.asarray(raw, dtype=float))
+    array = raw if isinstance(raw, Tensor) else np.asarray(raw)
+    if array.dtype.is_complex if isinstance(array, Tensor) else array.dtype.kind in "cMm":
+        raise ObjectiveError(f"the objective must give {what} that are real numbers, not {array.dtype}", points[0])
+    tensor = array if isinstance(array, Tensor) else torch.as_tensor(array.astype(float, copy=False))
     want = (len(points), *row)
     if tensor.shape != want and (
         tensor.ndim != len(want) or any(w not in (None, got) for w, got in zip(want, tensor.shape, strict=True))

@@ -103,7 +103,6 @@ def test_a_bad_argument_is_named_before_the_first_query(data, method):
     assert called == []
 
 
-@pytest.mark.xfail(strict=True, reason="common/objective.py, on which results depend, does not look at these yet")
 @pytest.mark.parametrize(
     ("name", "arguments"),
     [
@@ -121,7 +120,6 @@ def test_an_argument_that_only_seems_right_is_refused(name, arguments):
         minimize(**{"fun": lambda X: (X**2).sum(1), "bounds": BOX, "method": "random", "budget": 20, **arguments})
 
 
-@pytest.mark.xfail(strict=True, reason="common/objective.py drops the imaginary part, with a warning")
 def test_complex_values_are_refused():
     with pytest.raises(ObjectiveError, match="real numbers"):
         minimize(lambda X: X.sum(1) * 1j, BOX, "random", 20, 0)

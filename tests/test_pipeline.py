@@ -18,7 +18,8 @@ from smoke_clone import ROOT, SmokeClone
 
 from common.reporting.claims import load_claims
 from common.reporting.rows import read_rows
-from papers.gennes.experiments.bo_tuning import best_setting, settings
+from papers.gennes.experiments.bo_tuning import best_setting
+from papers.gennes.experiments.bo_tuning import settings as settings_of
 from papers.gennes.experiments.tuning import best_rates
 
 TABLE1 = "papers/gennes/dvc.yaml:table1_gennes"
@@ -159,7 +160,7 @@ def test_the_setting_on_single_acquisitions_is_the_one_that_the_tuning_chose():
     chosen = best_setting(read_rows(ROOT / "papers/gennes/results/bo_tuning.csv"))
     sections = params_of("gennes")
     tuned, used = sections["bo_tuning"], sections["bo_snapshots"]["maximizers"]["gennes"]
-    assert used == settings(tuned["population"], tuned["lr"], tuned["alpha"], **tuned["network"])[chosen]
+    assert used == settings_of(tuned["population"], tuned["lr"], tuned["alpha"], **tuned["network"])[chosen]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from scipy.optimize import OptimizeResult
 from torch import Tensor
 
-from common.objective import Objective, ObjectiveError, StopRun, as_bounds, as_budget
+from common.objective import Objective, ObjectiveError, StopRun, as_bounds, as_budget, is_count
 from common.training.keys import RandomState, as_seed
 
 INTERRUPTED = 4
@@ -50,7 +50,7 @@ class Optimizer(ABC):
             ValueError, TypeError: bad arguments.
         """
         seed = as_seed(rng)
-        objective.start(budget, target, callback)
+        objective.start(as_budget(budget), target, callback)
         try:
             reasons = self._run(objective, seed)
         except StopRun as stop:
@@ -108,7 +108,8 @@ class AskTellOptimizer(Optimizer):
             ValueError: ``X`` is not the population of the last `ask`, a shape is wrong, a number is not finite, or
                 the method needs gradients and got none.
         """
-        if self._asked is None or X.shape != self._asked.shape or not torch.equal(X.detach(), self._asked):
+        X = torch.as_tensor(X).detach()
+        if self._asked is None or X.shape != self._asked.shape or not torch.equal(X, self._asked):
             raise ValueError("tell() takes the points of the last ask(), each once")
         y = torch.as_tensor(y).detach().to(torch.float64)
         if y.shape != X.shape[:1]:
@@ -168,6 +169,6 @@ def as_population(population: int | None, default: int) -> int:
         ValueError: not a positive integer.
     """
     size = default if population is None else population
-    if isinstance(size, bool) or size != int(size) or size < 1:
+    if not is_count(size):
         raise ValueError(f"population must be a positive integer, not {population!r}")
     return int(size)

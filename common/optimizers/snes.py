@@ -28,8 +28,8 @@ class SNES(AskTellOptimizer):
     def __init__(
         self, population: int | None = None, sigma: float = 1.0, penalty: float = 1.0, tolerance: float = 1e-12
     ) -> None:
-        if not sigma > 0 or not penalty >= 0 or not tolerance >= 0:
-            raise ValueError("sigma must be positive, penalty and tolerance not negative")
+        if not sigma > 0 or not penalty >= 0 or not 0 <= tolerance <= sigma:
+            raise ValueError("sigma must be positive, penalty not negative, and tolerance from 0 to sigma")
         self.population, self.sigma, self.penalty, self.tolerance = population, sigma, penalty, tolerance
 
     def _start(self) -> None:

@@ -17,6 +17,7 @@ COLUMNS = ["experiment", "problem", "d", "method", "replicate", "evaluations", "
 TEXT_COLUMNS = ["experiment", "problem", "method", "metric"]
 INTEGER_COLUMNS = ["d", "replicate", "evaluations"]
 KEY_COLUMNS = COLUMNS[:-1]
+_EXACT = 2.0**53  # from here on not every integer is a number of its own
 
 
 def _checked(table: pd.DataFrame, source: str) -> pd.DataFrame:
@@ -33,7 +34,7 @@ def _checked(table: pd.DataFrame, source: str) -> pd.DataFrame:
         _refuse(table[column].str.strip() == "", table[column], source, column, "text")
     for column in INTEGER_COLUMNS:
         numbers = table[column].map(_number).astype(float)
-        _refuse(~(numbers % 1 == 0), table[column], source, column, "an integer")
+        _refuse(~((numbers % 1 == 0) & (numbers.abs() < _EXACT)), table[column], source, column, "an integer")
         table[column] = numbers.astype("int64")
     # `nan` written out is a value; an empty field is a hole in the file.
     numbers = table["value"].map(_number).astype(float)
@@ -74,6 +75,8 @@ def read_rows(*paths: str | Path) -> pd.DataFrame:
             table = pd.read_csv(path, dtype=str, keep_default_na=False)
         except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
             raise ValueError(f"{path}: not a CSV file: {error}") from error
+        if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first fields for names of the rows
+            raise ValueError(f"{path}: its rows have more fields than columns")
         tables.append(_checked(table, str(path)))
     return pd.concat(tables, ignore_index=True) if tables else _checked(pd.DataFrame(columns=COLUMNS), "no file")
 

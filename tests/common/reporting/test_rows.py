@@ -53,6 +53,8 @@ def test_a_failing_write_leaves_the_old_file(tmp_path):
         ("experiment,problem\n", "column 'd' is missing"),
         (",".join([*COLUMNS, "extra"]) + "\n", "column 'extra' is unknown"),
         (",".join(COLUMNS) + "\nt,p,1.5,m,0,1,r,1\n", "column 'd', row 1: '1.5' is not an integer"),
+        (",".join(COLUMNS) + "\nt,p,1e300,m,0,1,r,1\n", "column 'd', row 1: '1e300' is not an integer"),
+        (",".join(COLUMNS) + "\nt,p,1,m,0,1,r,1,2\n", "more fields than columns"),
         (",".join(COLUMNS) + "\nt,p,1,m,0,1,r,1\nt,p,1,m,1,1,r,\n", "column 'value', row 2: '' is not a number"),
         (",".join(COLUMNS) + "\nt,,1,m,0,1,r,1\n", "column 'problem', row 1"),
         (",".join(COLUMNS) + "\nt,p,1,m,0,1,r,1\nt,p,1,m,0,1,r,2\n", "two rows have the same key"),

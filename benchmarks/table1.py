@@ -10,7 +10,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.runner import Benchmark, Measurement, Skipped
-from common.experiments import read_params
+from common.params import read_section
 from papers.gennes.experiments.training import train
 
 GENNES_SECONDS = 6 * 60  # on one core
@@ -23,7 +23,7 @@ STAGES = ["table1_gennes", "table1_peers"]
 
 def gennes_rows() -> Measurement:
     """Train shortly on every problem of the table and extrapolate; a repetition is one function in all dimensions."""
-    params = read_params(Path("papers") / "gennes" / "params.yaml", "table1_gennes")
+    params = read_section(Path("papers") / "gennes" / "params.yaml", "table1_gennes")
     budget = ITERATIONS * params["population"]
     trainings = len(params["functions"]) * params["budget"] / budget  # short ones that the table is worth, a dimension
     _train(params, params["functions"][0], params["dims"][0], params["population"])  # what only the first call costs

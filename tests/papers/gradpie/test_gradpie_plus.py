@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import torch
 
-from common.experiments import read_params
 from common.functions import make_function
 from common.objective import Objective
 from common.optimizers import minimize
+from common.params import read_section
 from common.reporting.rows import read_rows, write_rows
 from papers.gradpie.experiments import plus_cnon, plus_opamp, plus_owms, plus_tuning
 from papers.gradpie.experiments.peers import one_plus_one
@@ -246,7 +246,7 @@ FULL = Path("papers/gradpie/params.yaml")
 
 
 def _tiny(name, **changed):
-    params = copy.deepcopy(read_params(FULL, name))
+    params = copy.deepcopy(read_section(FULL, name))
     params |= {"replicates": 1, "queries": 12, "initial": 6, "levels": [8, 12], "budgets": [8, 12]}
     params["short"] = dict.fromkeys(params["short"], 8)
     small = {"plus": TINY, "bayopt": {"initial": 6, "maxiter": 2}, "turbo": {"initial": 6, "candidates": 20}}
@@ -287,7 +287,7 @@ def test_every_method_runs_with_equal_queries(experiment, params, tmp_path, monk
 
 
 def _trial():
-    params = copy.deepcopy(read_params(FULL, "plus_tuning"))
+    params = copy.deepcopy(read_section(FULL, "plus_tuning"))
     small = {"queries": 8, "levels": [4, 8]}
     params["problems"] = {name: settings | small for name, settings in params["problems"].items()}
     params["problems"]["cnon"]["dim"] = 4
@@ -325,12 +325,12 @@ def test_the_first_variant_is_chosen_among_equals_and_problems_count_alike():
 def test_the_defaults_are_those_that_the_trial_chose():
     chosen = plus_tuning.chosen_variant(read_rows("papers/gradpie/results/plus_tuning.csv"))
     defaults = {name: value.default for name, value in inspect.signature(GradPIEPlus).parameters.items()}
-    assert read_params(FULL, "plus_tuning")["variants"][chosen].items() <= defaults.items()
+    assert read_section(FULL, "plus_tuning")["variants"][chosen].items() <= defaults.items()
 
 
 def test_no_table_uses_the_problems_of_the_trial():
-    trial = read_params(FULL, "plus_tuning")
+    trial = read_section(FULL, "plus_tuning")
     for name in trial["problems"]:
-        assert trial["seed"] != read_params(FULL, f"plus_{name}")["seed"]
+        assert trial["seed"] != read_section(FULL, f"plus_{name}")["seed"]
     for problem, setting in (("opamp", "amplifier"), ("owms", "system")):
-        assert trial["problems"][problem][setting] != read_params(FULL, f"plus_{problem}")[setting]
+        assert trial["problems"][problem][setting] != read_section(FULL, f"plus_{problem}")[setting]

@@ -28,7 +28,8 @@ from common.training.trainer import fit
 from papers.lgo.data import GaussianDataModule
 from papers.lgo.module import DNetModule
 
-SECONDS = 20.0  # of a run whose memory is watched; the first quarter, in which pools fill, does not count
+# Of a run whose memory is watched, at least; the first quarter, in which pools fill, does not count.
+SECONDS, STEPS = 20.0, 2_000
 SAMPLES = 200  # of the memory
 ALLOWED = 1000.0  # MB of growth in a day
 DIM, BUDGET = 10, 5_000  # a run that ends early begins anew, as it would in a day
@@ -49,6 +50,10 @@ class Memory:
     @property
     def seconds(self) -> float:
         return time.perf_counter() - self.start
+
+    @property
+    def enough(self) -> bool:
+        return self.seconds > SECONDS and self.steps > STEPS
 
     def step(self) -> None:
         """Count a step, and look at the memory now and then."""
@@ -79,11 +84,11 @@ def optimizer_memory(method: str) -> Measurement:
 
     def watch(result: OptimizeResult) -> bool:
         memory.step()
-        return memory.seconds > SECONDS
+        return memory.enough
 
     for seed in count():
         minimize(function, function.bounds, method=method, budget=BUDGET, rng=seed, callback=watch)
-        if memory.seconds > SECONDS:
+        if memory.enough:
             return memory.slope()
     raise AssertionError
 

@@ -51,9 +51,10 @@ def test_the_fan_out_is_compared_with_none_at_all(monkeypatch):
     monkeypatch.setattr(cluster, "TASKS", 4)
     monkeypatch.setattr(cluster, "SECONDS", 0.01)
     measurement = cluster.fan_out("loky")
-    ideal, measured = measurement.figures.values()
-    assert ideal == 0.02
-    assert measurement.ratios == [ideal / measured]
+    figures = measurement.figures
+    assert figures["ideal (s)"] == 0.02
+    assert figures["start (s)"] > 0
+    assert measurement.ratios == [0.02 / figures["measured (s)"]]
 
 
 def test_a_second_dask_worker_does_the_same_sweep(monkeypatch):

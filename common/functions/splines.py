@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -298,10 +299,17 @@ def spline_basis(x: Tensor, intervals: int) -> Tensor:
 
     The knots are uniform, -3/K, ..., 1 + 3/K; basis function i is centred at (i - 1) / K.
     """
+    return spline_bases(x, (intervals,))[0]
+
+
+def spline_bases(x: Tensor, intervals: Sequence[int]) -> tuple[Tensor, ...]:
+    """Return what `spline_basis` does for each of several K, at the cost in calls of one."""
     x = torch.as_tensor(x, dtype=torch.float64)
-    first, weights = _local_basis(x, torch.tensor(intervals))
-    columns = first[..., None] + torch.arange(4)
-    return x.new_zeros(*x.shape, intervals + 3).scatter(-1, columns, torch.stack(weights, -1))
+    sizes = [k + 3 for k in intervals]
+    first, weights = _local_basis(x[..., None], torch.tensor(intervals))
+    columns = (first + torch.tensor([0, *accumulate(sizes[:-1])]))[..., None] + torch.arange(4)
+    values = x.new_zeros(*x.shape, sum(sizes)).scatter(-1, columns.flatten(-2), torch.stack(weights, -1).flatten(-2))
+    return values.split(sizes, -1)
 
 
 def lowest(coefficients: Tensor, intervals: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike
 
 from papers.refine1d.local_fits import standardized
@@ -110,7 +111,9 @@ def find_minimum(
         if not low <= first < last <= high:
             raise ValueError(f"the window {first, last} is not in the bounds {low, high}")
         inside = (first - low) / (high - low), (last - low) / (high - low)
-    return _answer(samples, trained_posterior(_known(model)), inside, level, answer, model)
+    network = trained_posterior(_known(model))
+    with torch.inference_mode():
+        return _answer(samples, network, inside, level, answer, model)
 
 
 def figure(x: ArrayLike, y: ArrayLike, minimum: Minimum, names: tuple[str, str] = ("x", "y")) -> Figure:
@@ -157,13 +160,12 @@ def _answer(
     answer: str,
     model: str,
 ) -> Minimum:
-    features = network.features(samples.x, samples.y)
-    said = network(features)
+    scale = standardized(samples.x, samples.y)
+    said = network(network.fits(scale.x, scale.y))
     positions = Positions.of_logits(said.logits).within(window)
     choice = {"median": positions.median, "mean": positions.mean, "densest": lambda: positions.densest(RADIUS)}
     position = float(choice[answer]())
     low, high = positions.interval(level)[0].tolist()
-    scale = standardized(samples.x, samples.y)
     deviation, mean = float(scale.deviation), float(scale.mean)
     nodes = network.fits.nodes.numpy()
     curve = samples.sign * samples.size * (mean + deviation * said.curve[0].double().numpy())
@@ -186,10 +188,10 @@ def _answer(
 
 
 def _warn_outside(samples: UnitSamples, share: float) -> None:
-    x, y = samples.x[0].numpy(), samples.y[0].numpy()
-    places, cover = len(np.unique(x)), float(np.ptp(x))
-    first, middle, third = np.quantile(y, [0.25, 0.5, 0.75])
-    farthest = int(np.abs(y - middle).argmax())
+    x, y = samples.x[0], samples.y[0]
+    places, cover = len(x.unique()), float(x.max() - x.min())
+    first, middle, third = y.quantile(y.new_tensor([0.25, 0.5, 0.75])).tolist()
+    farthest = int((y - middle).abs().argmax())
     reasons = []
     if len(x) > MOST_SAMPLES:
         reasons.append(f"there are {len(x)} samples, in the training at most {MOST_SAMPLES}")

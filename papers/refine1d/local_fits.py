@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 NODES = 128  # middles of as many equal parts of [0, 1]
-BANDWIDTHS = (0.004, 0.008, 0.016, 0.03, 0.055, 0.1, 0.2)  # deviations of Gaussian kernels
+BANDWIDTHS = (0.006, 0.015, 0.035, 0.09)  # deviations of Gaussian kernels
 _PLACES = 2 * NODES + 1  # equidistant from 0 to 1; each sample is shared between the two next to it
 _RIDGE = (0.02, 0.02, 0.1)  # on value, slope and curvature, in samples
 _SHRINKAGE = 3.0  # samples of value 0 that the local mean has besides

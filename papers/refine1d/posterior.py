@@ -74,10 +74,36 @@ class MirrorConv(nn.Module):
         self.stride, self.padding = stride, (kernel - 1) // 2
 
     def forward(self, h: Tensor) -> Tensor:
+        return functional.conv1d(h, self.weight(), self.bias.repeat(2), self.stride, self.padding)
+
+    def weight(self) -> Tensor:
+        """Return the weight of the convolution, ``2 fan_out x 2 fan_in x kernel``."""
         first = torch.cat([self.own, self.other], 1)
         second = torch.cat([self.other, self.own], 1).flip(2)
-        weight, bias = torch.cat([first, second]), self.bias.repeat(2)
-        return functional.conv1d(h, weight, bias, self.stride, self.padding)
+        return torch.cat([first, second])
+
+
+class MirrorLift(nn.Module):
+    """From features (``B x features x n``) to two halves of channels (``B x 2 fan_out x n``), place by place.
+
+    Where n places are reversed and the features multiplied by `parity`, the halves are exchanged, n reversed.
+    """
+
+    parity: Tensor
+
+    def __init__(self, parity: Tensor, fan_out: int) -> None:
+        super().__init__()
+        self.own = nn.Parameter(torch.empty(fan_out, len(parity), 1))
+        self.bias = nn.Parameter(torch.zeros(fan_out))
+        self.register_buffer("parity", parity, persistent=False)
+        self.stride, self.padding = 1, 0
+
+    def forward(self, h: Tensor) -> Tensor:
+        return functional.conv1d(h, self.weight(), self.bias.repeat(2))
+
+    def weight(self) -> Tensor:
+        """Return the weight of the convolution, ``2 fan_out x features x 1``."""
+        return torch.cat([self.own, self.own * self.parity])
 
 
 class Block(nn.Module):
@@ -110,7 +136,7 @@ class LearnedPosterior(nn.Module):
         halves = [width // 2 for width in self.settings.widths]
         steps = list(pairwise(halves))
         self.fits = Fits()
-        self.lift = MirrorConv(len(self.fits.parity), halves[0])
+        self.lift = MirrorLift(self.fits.parity, halves[0])
         self.down = nn.ModuleList(Block(width) for width in halves)
         self.reduce = nn.ModuleList(MirrorConv(fine, coarse, 2, stride=2) for fine, coarse in steps)
         self.up = nn.ModuleList(Block(width) for width in halves)
@@ -120,7 +146,7 @@ class LearnedPosterior(nn.Module):
 
     def forward(self, features: Tensor) -> Prediction:
         """Map `features` (``B x features x nodes``) to the prediction."""
-        h = self.lift(torch.cat([features, features * self.fits.parity], 1))
+        h = self.lift(features)
         fine = []
         for level, block in enumerate(self.down):
             h = block(h)
@@ -157,10 +183,10 @@ class LearnedPosterior(nn.Module):
     @torch.no_grad()
     def _initialise(self, seed: int) -> None:
         for name, layer in self.named_modules():
-            if isinstance(layer, MirrorConv):
-                k = (2 * layer.own[0].numel()) ** -0.5
+            if isinstance(layer, MirrorConv | MirrorLift):
+                k = layer.weight()[0].numel() ** -0.5
                 generator = torch_generator(seed, "weights", name)
-                for weight in (layer.own, layer.other):
+                for weight in (w for w in layer.parameters() if w is not layer.bias):
                     weight.uniform_(-k, k, generator=generator)
                     weight.mul_(0.0 if name.endswith(".out") else 1.0)  # residual blocks begin as the identity
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from common.training.export import WeightsError, load_module, save_module
-from papers.refine1d.posterior import LearnedPosterior, MirrorConv, PosteriorSettings
+from papers.refine1d.posterior import LearnedPosterior, MirrorConv, MirrorLift, PosteriorSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -49,17 +49,16 @@ def _load(path: Path) -> LearnedPosterior:
     network = load_module(path, make)
     for parent in [*network.modules()]:
         for name, layer in parent.named_children():
-            if isinstance(layer, MirrorConv):
+            if isinstance(layer, MirrorConv | MirrorLift):
                 setattr(parent, name, _plain(layer))
     return network.requires_grad_(False)
 
 
 @torch.no_grad()
-def _plain(layer: MirrorConv) -> nn.Conv1d:
+def _plain(layer: MirrorConv | MirrorLift) -> nn.Conv1d:
     """Return the convolution with the weights that the layer otherwise puts together in every pass."""
-    half_out, half_in, kernel = layer.own.shape
-    conv = nn.Conv1d(2 * half_in, 2 * half_out, kernel, layer.stride, layer.padding)
-    first, second = torch.cat([layer.own, layer.other], 1), torch.cat([layer.other, layer.own], 1).flip(2)
-    conv.weight.copy_(torch.cat([first, second]))
+    weight = layer.weight()
+    conv = nn.Conv1d(weight.shape[1], weight.shape[0], weight.shape[2], layer.stride, layer.padding)
+    conv.weight.copy_(weight)
     conv.bias = nn.Parameter(layer.bias.repeat(2))
     return conv

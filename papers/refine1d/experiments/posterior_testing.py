@@ -21,7 +21,7 @@ from common.training.streams import keyed_uniforms
 from papers.refine1d.baselines import MinimizerDraws, Window, lowest_on_grid, lowest_sample
 from papers.refine1d.gp import gp_posterior
 from papers.refine1d.gp_marginal import marginal_gp_posterior
-from papers.refine1d.landscape import CELLS, GRID
+from papers.refine1d.landscape import GRID
 from papers.refine1d.positions import Positions
 
 Distribution = Positions | MinimizerDraws
@@ -32,6 +32,7 @@ Scores = dict[str, Tensor]
 LEVELS = (50, 80, 90)
 RADIUS = 0.1
 _GRID = GRID.numpy()
+_PLACES = 500
 
 
 def peer_answers(samples: Samples, window: Window | None = None, gp: bool = True, marginal: bool = True) -> Answers:
@@ -51,11 +52,13 @@ def peer_answers(samples: Samples, window: Window | None = None, gp: bool = True
 def smoothing_curves(x: Tensor, y: Tensor) -> Tensor:
     """Return SciPy's smoothing splines (penalty by cross-validation) on {0, 1/2000, ..., 1}, ``B x 2001``.
 
-    Samples in one of the grid's cells, as repeated ones are, are first averaged, for the spline needs different x.
-    Where fewer than its five are left, they are joined by straight lines.
+    Samples in the same of 500 cells, as repeated ones are, are first averaged, for the spline needs different x, and
+    SciPy's cross-validation fails now and then where they are much nearer: of 500 samples with noise of 40% it found
+    the minimum with a mean error of 10% instead of 7%. Where fewer than its five are left, they are joined by straight
+    lines.
     """
     curves = []
-    for places, values in zip((x * CELLS).round().numpy() / CELLS, y.numpy(), strict=True):
+    for places, values in zip((x * _PLACES).round().numpy() / _PLACES, y.numpy(), strict=True):
         at, which, counts = np.unique(places, return_inverse=True, return_counts=True)
         means = np.bincount(which, values) / counts
         if len(at) < 5:

@@ -23,6 +23,7 @@ from common.functions.splines import (
     cubic_minimizer,
     grid_argmin,
     lowest,
+    spline_bases,
     spline_basis,
 )
 from common.training.streams import keyed_uniforms
@@ -68,6 +69,16 @@ def test_basis_sums_to_one_and_gives_the_values(intervals):
     c = torch.randn(2, intervals + 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     splines = Splines.of(c, torch.full((2,), intervals))
     torch.testing.assert_close((basis @ c[:, :, None]).squeeze(-1), splines(x))
+
+
+def test_several_bases_at_once_are_those_of_each():
+    x = torch.rand(2, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    several = (1, 13, 33, 2)
+    for intervals, basis in zip(several, spline_bases(x, several), strict=True):
+        assert torch.equal(basis, spline_basis(x, intervals))
+        knots = np.arange(-3, intervals + 4) / intervals
+        expected = BSpline.design_matrix(x.flatten().numpy(), knots, 3).toarray()
+        np.testing.assert_allclose(basis.flatten(0, 1).numpy(), expected, atol=1e-12)
 
 
 def test_minimum_and_maximum_bound_a_dense_grid_closely(functions):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from random_posterior import random_posterior
 from scipy.interpolate import BSpline
+from scipy.special import logsumexp, softmax
 from scipy.stats import kstest, t
 
 from common.functions.splines import SplinePrior
@@ -28,7 +29,7 @@ from papers.refine1d.posterior import LearnedPosterior, PosteriorSettings, Predi
 from papers.refine1d.posterior_data import PosteriorDataModule
 from papers.refine1d.posterior_module import PosteriorModule
 from papers.refine1d.prior import NOISES, PRIORS, GeneralPrior, Setting
-from papers.refine1d.spline_fits import INTERVALS, PENALTIES, SplineFits
+from papers.refine1d.spline_fits import INTERVALS, RATIOS, SplineFits
 
 NARROW = (8, 12)
 NODE_PLACES = LocalFits().nodes
@@ -112,7 +113,7 @@ def test_local_fits_are_those_of_least_squares():
     x = torch.linspace(0, 1, 257, dtype=torch.float64)[None]  # on the places, so that nothing is shared out
     s = standardized(x, (3 * x - 1) ** 3)
     features = LocalFits()(s.x, s.y).double().sinh()[0]  # asinh is what the network sees
-    for index in (3, 5):
+    for index in (1, 3):
         h, node = BANDWIDTHS[index], 40
         u = (s.x[0] - (node + 0.5) / NODES) / h
         design = torch.stack([u**0, u, u**2], 1)
@@ -123,33 +124,47 @@ def test_local_fits_are_those_of_least_squares():
         torch.testing.assert_close(torch.stack(kinds), expected, rtol=2e-3, atol=2e-3)
 
 
-def test_spline_fits_are_those_of_penalized_least_squares():
-    """Values and slopes are those of stacked least squares, whose residual and determinant give the rest."""
+def test_spline_fits_are_those_of_generalized_least_squares():
+    """The same by the covariance of the samples that the coefficients imply, n x n, instead of normal equations."""
     x, y = samples(n=12, rows=1)
     s = standardized(x, y)
-    fits = SplineFits(NODE_PLACES)
-    features = fits(s.x, s.y)[0].double()
-    basis = BSpline.design_matrix(s.x[0].numpy(), np.arange(-3, INTERVALS + 4) / INTERVALS, 3).toarray()
-    losses = []
-    for number, penalty in enumerate(PENALTIES):
-        unit = np.eye(INTERVALS + 3)
-        rows = np.vstack([basis, math.sqrt(penalty) * np.diff(unit, n=3, axis=0), math.sqrt(1e-3) * unit])
-        target = np.concatenate([s.y[0].numpy(), np.zeros(len(rows) - 12)])
-        coefficients = np.linalg.lstsq(rows, target, rcond=None)[0]
-        curve = BSpline(np.arange(-3, INTERVALS + 4) / INTERVALS, coefficients, 3)
-        kinds = [features[kind * len(PENALTIES) + number] for kind in range(4)]
-        np.testing.assert_allclose(kinds[0].sinh(), curve(NODE_PLACES), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(kinds[1].sinh(), curve.derivative()(NODE_PLACES) / INTERVALS, rtol=1e-3, atol=1e-4)
-        variance = ((target - rows @ coefficients) ** 2).sum() / 12 + 1e-5
-        np.testing.assert_allclose(kinds[2], math.log(variance) / 4, rtol=1e-4, atol=1e-5)
-        likelihood = -(12 - 3) / 2 * math.log(variance) - np.linalg.slogdet(rows.T @ rows)[1] / 2
-        losses.append(-likelihood - INTERVALS / 2 * math.log(penalty))
-    below = np.minimum(np.array(losses) - min(losses), 50.0)
-    np.testing.assert_allclose(features[3 * len(PENALTIES) :, 0], np.log1p(below), rtol=1e-3, atol=1e-4)
+    features = SplineFits(NODE_PLACES)(s.x, s.y)[0].double()
+    kinds = dict(zip(("value", "slope", "spread", "noise", "below"), features.split(len(INTERVALS)), strict=False))
+    target, ones, evidences, fits = s.y[0].numpy(), np.ones(12), [], []
+    for number, intervals in enumerate(INTERVALS):
+        knots = np.arange(-3, intervals + 4) / intervals
+        at_samples, at_nodes = (BSpline.design_matrix(t.numpy(), knots, 3).toarray() for t in (s.x[0], NODE_PLACES))
+        by_ratio = []
+        for ratio in RATIOS:  # in units of the noise's variance
+            covariance = np.eye(12) + at_samples @ at_samples.T / ratio**2
+            inverse = np.linalg.inv(covariance)
+            level = ones @ inverse @ target / (ones @ inverse @ ones)
+            noise = (target - level) @ inverse @ (target - level) / 12 + 1e-5
+            determinants = np.linalg.slogdet(covariance)[1] + math.log(ones @ inverse @ ones)
+            cross = at_nodes @ at_samples.T / ratio**2
+            value = level + cross @ inverse @ (target - level)
+            spread = (at_nodes**2).sum(1) / ratio**2 - (cross @ inverse * cross).sum(1)
+            spread += (1 - cross @ inverse @ ones) ** 2 / (ones @ inverse @ ones)
+            by_ratio.append((-(11 * math.log(noise) + determinants) / 2, value, noise * spread, noise))
+        _, value, spread, noise = max(by_ratio, key=lambda fit: fit[0])
+        np.testing.assert_allclose(kinds["value"][number].sinh(), value, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(kinds["spread"][number], np.log(spread + 1e-6) / 4, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(kinds["noise"][number], math.log(noise) / 4, rtol=1e-4, atol=1e-5)
+        slopes = np.gradient(value, NODE_PLACES.numpy())[2:-2] / intervals
+        np.testing.assert_allclose(kinds["slope"][number].sinh()[2:-2], slopes, atol=0.02)
+        evidences.append(logsumexp([fit[0] for fit in by_ratio]))
+        fits.append((value, spread))
+    below = np.minimum(max(evidences) - np.array(evidences), 50.0)
+    np.testing.assert_allclose(kinds["below"][:, 0], np.log1p(below), rtol=1e-3, atol=1e-4)
+    share, (values, spreads) = softmax(evidences), map(np.array, zip(*fits, strict=True))
+    mean = share @ values
+    np.testing.assert_allclose(features[-2].sinh(), mean, rtol=1e-4, atol=1e-4)
+    mixture = share @ (spreads + (values - mean) ** 2)
+    np.testing.assert_allclose(features[-1], np.log(mixture + 1e-6) / 4, rtol=1e-4, atol=1e-4)
 
 
 def test_spline_fits_answer_where_samples_tell_little():
-    """Two different x do not even determine a quadratic."""
+    """Two different x determine little but a level."""
     s = standardized(torch.tensor([[0.2, 0.2, 0.2, 0.7, 0.7]]), torch.tensor([[1.0, 2.0, 3.0, 0.0, 1.0]]))
     features = SplineFits(NODE_PLACES)(s.x, s.y)
     assert features.isfinite().all()

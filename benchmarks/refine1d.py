@@ -19,10 +19,16 @@ from torch import Tensor
 from benchmarks.runner import Benchmark, Measurement, NotMeasured, in_turns
 from common.functions.splines import Sampling, SplinePrior
 from common.training.export import WeightsError
+from papers.refine1d.baselines import lowest_on_grid, lowest_sample
+from papers.refine1d.experiments.posterior_testing import smoothing_curves
+from papers.refine1d.experiments.testing import ITERATIONS, search, trained_network
 from papers.refine1d.features import spline_features
 from papers.refine1d.find import find_minimum
+from papers.refine1d.general_oracle import GeneralOracle
 from papers.refine1d.gp import gp_posterior
+from papers.refine1d.gp_marginal import marginal_gp_posterior
 from papers.refine1d.model import Refiner
+from papers.refine1d.oracle import Oracle
 from papers.refine1d.posterior import LearnedPosterior
 from papers.refine1d.posterior_weights import trained_posterior
 from papers.refine1d.settings import preset
@@ -78,19 +84,31 @@ def training_step() -> Measurement:
 
 
 def posteriors() -> Measurement:
-    """Find minima of sample sets with the learned posterior, and with a maximum-likelihood GP and sampled argmins."""
-    network = _network()
+    """Find minima of sample sets with the learned posterior, and with its peers, one of which is the GP."""
+    learned, network = _network(), trained_network("formula", ITERATIONS)
     samples = Sampling().draw(_PRIOR.sample(0, range(ASKED)), 0, range(ASKED))
+    x, y = samples.x[:FITTED], samples.y[:FITTED]
 
-    def by_gp() -> Tensor:
-        return gp_posterior(samples.x[:FITTED], samples.y[:FITTED]).minimizers.median()
+    def gp() -> Tensor:
+        return gp_posterior(x, y).minimizers.median()
 
-    def by_network() -> Tensor:
-        return network.posterior(samples.x, samples.y).median()
-
-    fastest = _fastest({"gp": by_gp, "learned": by_network})
-    gp, learned = 1000 * fastest["gp"] / FITTED, 1000 * fastest["learned"] / ASKED
-    return Measurement([gp / learned], {"GP (CPU ms a function)": gp, "learned (CPU ms a function)": learned})
+    peers: dict[str, Callable[[], Tensor]] = {
+        "GP": gp,
+        "GP, hyperparameters averaged": lambda: marginal_gp_posterior(x, y).median(),
+        "smoothing spline": lambda: lowest_on_grid(smoothing_curves(x, y)),
+        "lowest sample": lambda: lowest_sample(x, y),
+        "exact posterior": lambda: Oracle(sampling=Sampling()).posterior(x, y).median(),
+        "exact posterior, general prior": lambda: GeneralOracle().posterior(x, y).median(),
+    }
+    networks: dict[str, Callable[[], Tensor]] = {
+        "learned": lambda: learned.posterior(samples.x, samples.y).median(),
+        "the paper's network": lambda: search(network, samples).answer,
+    }
+    fastest = _fastest(peers | networks)
+    each = {name: 1000 * fastest[name] / (ASKED if name in networks else FITTED) for name in fastest}
+    return Measurement(
+        [each["GP"] / each["learned"]], {f"{name} (CPU ms a function)": time for name, time in each.items()}
+    )
 
 
 def one_answer() -> Measurement:

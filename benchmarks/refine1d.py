@@ -20,7 +20,7 @@ from benchmarks.runner import Benchmark, Measurement, NotMeasured, in_turns
 from common.functions.splines import Sampling, SplinePrior
 from common.training.export import WeightsError
 from papers.refine1d.baselines import lowest_on_grid, lowest_sample
-from papers.refine1d.experiments.posterior_testing import smoothing_curves
+from papers.refine1d.experiments.posterior_peers import smoothing_curves
 from papers.refine1d.experiments.testing import ITERATIONS, search, trained_network
 from papers.refine1d.features import spline_features
 from papers.refine1d.find import find_minimum

@@ -252,7 +252,8 @@ def test_what_the_small_budgets_reach_was_run(clone, story):
             budgets = [params[Path(result).stem].get("budget", 0) for result in item.results]
             for row in item.rows:
                 for column in item.columns:
-                    reached = item.selection(row, column).get("evaluations", 0) <= min(budgets)
+                    asked = [chosen.get("evaluations", 0) for chosen in item.selections(row, column)]
+                    reached = max(asked) <= min(budgets)
                     assert verdicts[item.id, row.label, column] != "not run" or not reached
 
 

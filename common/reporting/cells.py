@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -115,21 +115,22 @@ def _shortened(text: str, width: int = 80) -> str:
 
 def _cell(claims: Claims, item: Item, row: ItemRow, index: int, read: Read) -> dict[str, object]:
     column = list(item.columns)[index]
-    selection = item.selection(row, column)
-    values = _values(read(item.results), selection, f"{claims.paper}, {item.id}, {row.label}, {column}")
-    mean, low, high = _mean(values)
+    selections = item.selections(row, column)
+    place = f"{claims.paper}, {item.id}, {row.label}, {column}"
+    pairs = _paired([_values(read(item.results), selection, place) for selection in selections])
+    mean, low, high = _mean(pairs)
     reported, spread = row.reported[index], row.spread[index]
     return {
         "paper": claims.paper,
         "item": item.id,
         "row": row.label,
         "column": column,
-        "metric": selection["metric"],
+        "metric": selections[0]["metric"],
         "reported": math.nan if reported is None else reported,
         "ours": mean,
         "ci_low": low,
         "ci_high": high,
-        "n": len(values) or math.nan,
+        "n": len(pairs) or math.nan,
         "verdict": cell_verdict(
             reported,
             mean,
@@ -151,11 +152,12 @@ def _comparison(claims: Claims, claim: Claim, comparison: Comparison, read: Read
         for side in (comparison.left, comparison.right)
         if side is not None
     ]
-    pairs = [pd.concat(samples, axis=1, join="inner").to_numpy() for samples in zip(*sides, strict=True)]
+    pairs = [_paired(samples) for samples in zip(*sides, strict=True)]
     run = all(len(pair) for pair in pairs)
     difference, low, high = _difference(comparison, pairs, place) if run else (math.nan,) * 3
     wants_positive = comparison.relation in {"greater", "above", "ratio_rises"}
-    right = format(comparison.value, ".10g") if comparison.right is None else _words(comparison.right)
+    value = format(comparison.value, ".10g")
+    right = value if comparison.right is None else _words(comparison.right) + f" + {value}" * bool(comparison.value)
     setting = dict(comparison.setting)
     if comparison.between is not None:
         setting[comparison.between[0]] = " to ".join(map(str, comparison.between[1]))
@@ -176,7 +178,7 @@ def _comparison(claims: Claims, claim: Claim, comparison: Comparison, read: Read
 
 
 def _difference(comparison: Comparison, pairs: list[np.ndarray], place: str) -> Interval:
-    """Return mean and interval of left minus right; each pair is ``n x 2``, or ``n x 1`` against a constant."""
+    """Return mean and interval of left minus right and value; each pair is ``n x 2``, or ``n x 1`` without right."""
     if comparison.between is not None:
         return _ratio_change(*pairs)
     (pair,) = pairs
@@ -185,7 +187,7 @@ def _difference(comparison: Comparison, pairs: list[np.ndarray], place: str) -> 
         raise ValueError(f"{place}: scale log10 needs values that are not negative, got {pair.min():.3g}")
     if comparison.right is None:
         return bootstrap_mean(scale(pair[:, 0]) - scale(comparison.value), resamples=RESAMPLES)
-    return paired_difference(scale(pair[:, 0]), scale(pair[:, 1]), resamples=RESAMPLES)
+    return paired_difference(scale(pair[:, 0]), scale(pair[:, 1]) + comparison.value, resamples=RESAMPLES)
 
 
 def _ratio_change(first: np.ndarray, second: np.ndarray) -> Interval:
@@ -214,9 +216,18 @@ def _values(rows: pd.DataFrame, selection: Selection, place: str, target: float 
         raise ValueError(f"{place}: {error}") from error
 
 
-def _mean(values: pd.Series) -> Interval:
-    """Return mean and 95% interval, all nan without values."""
-    return bootstrap_mean(values.to_numpy(), resamples=RESAMPLES) if len(values) else (math.nan,) * 3
+def _paired(samples: Sequence[pd.Series]) -> np.ndarray:
+    """Return the values of all samples for the replicates that all have, ``n x samples``."""
+    return pd.concat(samples, axis=1, join="inner").to_numpy()
+
+
+def _mean(pairs: np.ndarray) -> Interval:
+    """Return mean and 95% interval of values, ``n x 1``, or of differences, ``n x 2``; all nan without any."""
+    if not len(pairs):
+        return (math.nan,) * 3
+    if pairs.shape[1] == 1:
+        return bootstrap_mean(pairs[:, 0], resamples=RESAMPLES)
+    return paired_difference(pairs[:, 0], pairs[:, 1], resamples=RESAMPLES)
 
 
 def _words(selection: Selection) -> str:

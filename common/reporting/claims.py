@@ -9,9 +9,13 @@ An item with ``headline: false`` is secondary (the same numbers read another way
 stay in ``cells.csv`` and are counted at its own table, not in the counts that stand for the paper. A claim with
 ``headline: false`` is ours, not the paper's; it is judged the same way, and shown and counted apart.
 
+A column of an item may have ``minus``: its numbers are then paired differences, of what the column selects minus what
+that selects besides.
+
 A comparison's lists in ``left``, ``right``, ``over`` and ``at`` expand into one comparison per combination. Lists in
 ``pooled`` do not: a replicate's value is its mean over all of their combinations. ``scale: solved`` turns each row into
-1 where its value is at most ``target`` and 0 elsewhere, before any mean is taken: the share of runs that solve.
+1 where its value is at most ``target`` and 0 elsewhere, before any mean is taken: the share of runs that solve. Between
+two sides ``value`` is a margin: left is wanted to be ``less`` or ``greater`` than right plus that.
 """
 
 from __future__ import annotations
@@ -49,6 +53,14 @@ class ItemRow:
 
 
 @dataclass(frozen=True)
+class Column:
+    """One column of a table: what it selects, or the difference of that and what it selects with ``minus``."""
+
+    select: Selection
+    minus: Selection | None
+
+
+@dataclass(frozen=True)
 class Item:
     """One table or figure of numbers.
 
@@ -66,19 +78,22 @@ class Item:
     n_paper: int | None
     headline: bool
     note: str
-    columns: Mapping[str, Selection]
+    columns: Mapping[str, Column]
     rows: tuple[ItemRow, ...]
 
-    def selection(self, row: ItemRow, column: str) -> dict[str, object]:
-        """Return which result rows one cell is the mean of."""
-        return {"metric": self.metric, **row.select, **self.columns[column]}
+    def selections(self, row: ItemRow, column: str) -> list[dict[str, object]]:
+        """Return which result rows one cell is the mean of: one selection, or two for a difference of both."""
+        select, minus = self.columns[column].select, self.columns[column].minus
+        chosen = {"metric": self.metric, **row.select, **select}
+        return [chosen] if minus is None else [chosen, {**chosen, **minus}]
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One paired comparison, its lists already expanded except for pooled ones, which ``setting`` has as tuples.
 
-    ``right`` is None against a constant ``value``; ``target`` is None unless ``scale`` is "solved".
+    ``right`` is None against a constant ``value``, which otherwise is a margin on top of it; ``target`` is None unless
+    ``scale`` is "solved".
     """
 
     left: Selection
@@ -182,7 +197,7 @@ class Claims:
         for item in self.items:
             for row in item.rows:
                 for column in item.columns:
-                    yield item.selection(row, column)
+                    yield from item.selections(row, column)
         for claim in self.claims:
             for comparison in claim.comparisons:
                 for side in (comparison.left, comparison.right):
@@ -258,9 +273,16 @@ def _item(entry: Entry, name: str) -> Item:
     return item
 
 
-def _columns(entry: Entry) -> dict[str, Selection]:
+def _columns(entry: Entry) -> dict[str, Column]:
     columns = Entry(entry.get("columns"), f"{entry.place}, columns")
-    return {label: columns.selection(label) for label in columns.content}
+    return {label: _column(columns, label) for label in columns.content}
+
+
+def _column(columns: Entry, label: str) -> Column:
+    entry = Entry(columns.get(label), f"{columns.place}, {label}")
+    minus = entry.selection("minus") if "minus" in entry.content else None
+    select = {key: value for key, value in entry.content.items() if key != "minus"}
+    return Column(Entry({label: select}, columns.place).selection(label), minus)
 
 
 def _tolerance(entry: Entry) -> Tolerance | None:
@@ -331,6 +353,7 @@ def _comparisons(entry: Entry) -> list[Comparison]:
         value = entry.required_number("value")
     else:
         rights = [*_expand(entry.selection("right"))]
+        value = 0.0 if relation in RATIOS else entry.required_number("value", 0.0)
     if relation in RATIOS:
         chosen = entry.selection("between")
         if [isinstance(values, tuple) and len(values) for values in chosen.values()] != [2]:

@@ -58,8 +58,9 @@ def main() -> None:
     learning = read_rows(*(results / f"learning_posterior_{prior}.csv" for prior in PRIORS))
     save_figure(examples_figure(), REPORTS / "figure_posterior_examples")
     save_figure(learning_figure(learning), REPORTS / "figure_posterior_learning")
-    save_figure(range_figure(read_rows(results / "posterior_range.csv")), REPORTS / "figure_posterior_range")
-    save_figure(outside_figure(read_rows(results / "posterior_outside.csv")), REPORTS / "figure_posterior_outside")
+    for name, drawn in {"posterior_range": range_figure, "posterior_outside": outside_figure}.items():
+        rows = read_rows(results / f"{name}.csv", results / f"{name}_peers.csv")
+        save_figure(drawn(rows), REPORTS / f"figure_{name}")
     sequential = read_rows(results / "posterior_sequential.csv")
     save_figure(sequential_figure(sequential), REPORTS / "figure_posterior_sequential")
 

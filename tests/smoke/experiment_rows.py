@@ -29,7 +29,8 @@ def assert_claims_have_rows(claims: Claims, results: Mapping[str, pd.DataFrame],
         if name not in results:
             continue
         if hasattr(entry, "columns"):
-            selections = [entry.selection(row, column) for row in entry.rows for column in entry.columns]
+            cells = [(row, column) for row in entry.rows for column in entry.columns]
+            selections = [selection for cell in cells for selection in entry.selections(*cell)]
         else:
             sides = [(one, side) for one in entry.comparisons for side in (one.left, one.right) if side is not None]
             selections = [selection for one, side in sides for selection in one.selections(side)]

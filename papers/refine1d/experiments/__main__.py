@@ -4,7 +4,8 @@ from common.experiments import experiment_command
 
 NAMES = [
     "table1", "trajectories", "escapes", "classes", "ablation", "examples",
-    "posterior_ablation", "posterior_setting", "posterior_range", "posterior_outside", "posterior_sequential",
+    "posterior_ablation", "posterior_setting", "posterior_setting_peers", "posterior_range", "posterior_range_peers",
+    "posterior_outside", "posterior_outside_peers", "posterior_sequential",
 ]  # fmt: skip
 
 if __name__ == "__main__":

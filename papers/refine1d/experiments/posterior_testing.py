@@ -1,4 +1,4 @@
-"""What the experiments with posteriors share: peers at work on sample sets, and how their answers are scored.
+"""What the experiments with posteriors share: how answers to sample sets are scored.
 
 Errors are in percent of the domain [0, 1]. A replicate is a set of functions, and all methods see the same samples.
 """
@@ -6,22 +6,16 @@ Errors are in percent of the domain [0, 1]. A replicate is a set of functions, a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from scipy.interpolate import make_smoothing_spline
 from torch import Tensor
 
-from common.functions.splines import Samples
 from common.metrics import weighted_crps
 from common.reporting.rows import Row
 from common.training.streams import keyed_uniforms
-from papers.refine1d.baselines import MinimizerDraws, Window, lowest_on_grid, lowest_sample
-from papers.refine1d.gp import gp_posterior
-from papers.refine1d.gp_marginal import marginal_gp_posterior
-from papers.refine1d.landscape import GRID
+from papers.refine1d.baselines import MinimizerDraws
 from papers.refine1d.positions import Positions
 
 Distribution = Positions | MinimizerDraws
@@ -31,51 +25,15 @@ Scores = dict[str, Tensor]
 
 LEVELS = (50, 80, 90)
 RADIUS = 0.1
-_GRID = GRID.numpy()
-_PLACES = 500
 
 
-def peer_answers(samples: Samples, window: Window | None = None, gp: bool = True, marginal: bool = True) -> Answers:
-    """Return the answers of methods that need no training: distributions of the GPs, positions of the others."""
-    x, y = samples.x, samples.y
-    answers: dict[str, Distribution | Tensor] = {
-        "lowest_sample": lowest_sample(x, y, window),
-        "smoothing_spline": lowest_on_grid(smoothing_curves(x, y), window),
-    }
-    if gp:
-        answers["gp"] = gp_posterior(x, y).minimizers.within(window)
-    if gp and marginal:
-        answers["gp_marginal"] = marginal_gp_posterior(x, y).within(window)
-    return answers
-
-
-def smoothing_curves(x: Tensor, y: Tensor) -> Tensor:
-    """Return SciPy's smoothing splines (penalty by cross-validation) on {0, 1/2000, ..., 1}, ``B x 2001``.
-
-    Samples in the same of 500 cells, as repeated ones are, are first averaged, for the spline needs different x, and
-    SciPy's cross-validation fails now and then where they are much nearer: of 500 samples with noise of 40% it found
-    the minimum with a mean error of 10% instead of 7%. Where fewer than its five are left, they are joined by straight
-    lines.
-    """
-    curves = []
-    for places, values in zip((x * _PLACES).round().numpy() / _PLACES, y.numpy(), strict=True):
-        at, which, counts = np.unique(places, return_inverse=True, return_counts=True)
-        means = np.bincount(which, values) / counts
-        if len(at) < 5:
-            curves.append(np.interp(_GRID, at, means))
-        else:
-            curves.append(make_smoothing_spline(at, means, counts)(_GRID))
-    return torch.from_numpy(np.stack(curves))
-
-
-def scores(answers: Answers, target: Tensor, chance: Tensor, reference: str | None = None) -> dict[str, Scores]:
+def scores(answers: Answers, target: Tensor, chance: Tensor) -> dict[str, Scores]:
     """Return the scores of every method, ``B`` a metric.
 
     The answer of a distribution is its median, and that for ``window_10``, whether it is nearer than 10%, the middle of
     its densest interval of this radius. ``crps`` is that of the distribution, ``covered_<level>`` whether its central
     interval of this level holds the minimum, in percent; where a point mass at an end of the domain is only partly in
-    the interval, that share of the minima at this end is taken to be covered. ``excess`` is the error above that of the
-    method ``reference``.
+    the interval, that share of the minima at this end is taken to be covered.
 
     Args:
         target: the minimizers, ``B``.
@@ -94,9 +52,6 @@ def scores(answers: Answers, target: Tensor, chance: Tensor, reference: str | No
                 **{f"covered_{level}": 100.0 * ((rank - 0.5).abs() <= level / 200) for level in LEVELS},
             }
         found[method] = {metric: values.double() for metric, values in of_method.items()}
-    if reference is not None:
-        for of_method in found.values():
-            of_method["excess"] = of_method["error"] - found[reference]["error"]
     return found
 
 
@@ -126,7 +81,7 @@ def rows_of(
     found: Mapping[str, Scores],
     replicate: int,
     chosen: Tensor | None = None,
-    metrics: tuple[str, ...] | None = None,
+    metrics: Sequence[str] | None = None,
     **key: Any,
 ) -> list[Row]:
     """Return the scores of one replicate's functions as rows, or of those ``chosen`` (mask ``B``), and some metrics.
@@ -141,6 +96,25 @@ def rows_of(
                 value = part.quantile(0.5) if metric == "median_error" else part.mean()
                 row: Row = {"d": 1, "evaluations": 0, "method": method, "replicate": replicate, "metric": metric}
                 rows.append({**row, **key, "value": round(float(value), 4)})
+    return rows
+
+
+def rows_of_sets(answers: Answers, target: Tensor, seed: int, sets: range, **key: Any) -> list[Row]:
+    """Return the scores of some sets of equally many functions as rows, a replicate each.
+
+    Args:
+        target: the minimizers of all sets, one after the other.
+        seed: keys the random numbers of `scores`.
+        sets: their numbers.
+        key: as in `rows_of`.
+    """
+    size = len(target) // len(sets)
+    found = scores(answers, target, chances(seed, range(sets.start * size, sets.stop * size)))
+    rows = []
+    for position, number in enumerate(sets):
+        part = slice(position * size, (position + 1) * size)
+        of_set = {method: {metric: v[part] for metric, v in metrics.items()} for method, metrics in found.items()}
+        rows += rows_of(of_set, number, **key)
     return rows
 
 

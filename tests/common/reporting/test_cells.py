@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from common.metrics.intervals import paired_difference
 from common.reporting.cells import CELL_COLUMNS, paper_cells, result_reader
 from common.reporting.claims import load_claims
 from common.reporting.rows import COLUMNS, read_rows, write_rows
@@ -48,6 +49,24 @@ def test_a_spread_replaces_the_default_tolerance_and_not_a_stated_one(root):
     assert judged(root)[0]["verdict"][0] == "reproduced"
 
 
+def test_a_column_of_differences_is_paired_by_replicate(root):
+    file = root / "papers/toy/claims.yaml"
+    content = yaml.safe_load(file.read_text())
+    columns = {"1e2": {"evaluations": 100}, "gain": {"evaluations": 1000, "minus": {"method": "peer"}}}
+    content["items"]["table1"]["columns"] = columns
+    file.write_text(yaml.safe_dump(content))
+    path = root / "papers/toy/results/table1.csv"
+    rows = read_rows(path)
+    write_rows(path, rows[(rows["method"] != "peer") | (rows["replicate"] < 7)])  # only these can be paired
+    at = rows[(rows["d"] == 10) & (rows["evaluations"] == 1000)].pivot(
+        index="replicate", columns="method", values="value"
+    )
+    expected = paired_difference(at["ours"][:7], at["peer"][:7])
+    cell = judged(root)[0].iloc[1]
+    assert cell[["ours", "ci_low", "ci_high"]].tolist() == pytest.approx(expected)
+    assert cell["n"] == 7
+
+
 RATIO = {"at": {"evaluations": 1000, "metric": "regret"}, "between": {"d": [10, 30]}}
 
 
@@ -62,6 +81,9 @@ RATIO = {"at": {"evaluations": 1000, "metric": "regret"}, "between": {"d": [10, 
         ({"relation": "below", "value": 0.5, "right": ...}, ["won", "lost"]),
         ({"relation": "above", "value": "5e-1", "right": ..., "scale": "log10"}, ["lost", "won"]),
         ({"relation": "less", "right": {"method": "absent"}}, ["not run", "not run"]),
+        ({"relation": "less", "value": 0.2}, ["won", "won"]),
+        ({"relation": "less", "value": -1.5}, ["lost", "lost"]),
+        ({"relation": "greater", "value": -0.2}, ["lost", "won"]),
     ],
 )
 def test_every_relation(root, changes, outcomes):

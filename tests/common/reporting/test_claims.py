@@ -28,13 +28,9 @@ def test_the_toy_claims_are_read_and_expanded(root):
     assert first.tolerance is None
     assert second.tolerance == Tolerance(relative=0.1)
     assert first.rows[1].reported == (1.0, None)
-    assert first.selection(first.rows[0], "1e3") == {
-        "metric": "regret",
-        "problem": "bowl",
-        "d": 10,
-        "method": "ours",
-        "evaluations": 1000,
-    }
+    assert first.selections(first.rows[0], "1e3") == [
+        {"metric": "regret", "problem": "bowl", "d": 10, "method": "ours", "evaluations": 1000}
+    ]
     (claim,) = claims.claims
     assert [comparison.setting["d"] for comparison in claim.comparisons] == [10, 30]
     assert all(comparison.setting["evaluations"] == 1000 for comparison in claim.comparisons)
@@ -53,6 +49,19 @@ def test_lists_expand_to_every_combination(root):
     path = edited(root, "claims", 0, "comparisons", value=[comparison])
     comparisons = load_claims(path).claims[0].comparisons
     assert len(comparisons) == len({str(one) for one in comparisons}) == 2 * 3 * 2 * 2
+
+
+def test_a_column_of_differences_selects_two_sides(root):
+    column = {"evaluations": 1000, "minus": {"method": "peer"}}
+    path = edited(root, "items", "table1", "columns", value={"1e2": {"evaluations": 100}, "gain": column})
+    item = load_claims(path).items[0]
+    ours, theirs = item.selections(item.rows[0], "gain")
+    assert ours["method"] == "ours"
+    assert theirs == ours | {"method": "peer"}
+    for wrong in ({"minus": {"metod": "peer"}}, {"minus": "peer"}, {"metod": "ours", "minus": {"method": "peer"}}):
+        path = edited(root, "items", "table1", "columns", value={"1e2": {"evaluations": 100}, "gain": wrong})
+        with pytest.raises(ClaimsError, match="gain"):
+            load_claims(path)
 
 
 def test_pooled_lists_stay_together(root):

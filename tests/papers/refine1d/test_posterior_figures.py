@@ -11,7 +11,7 @@ from random_posterior import random_posterior
 
 from common.reporting.rows import COLUMNS
 from papers.refine1d import find, posterior_figures, posterior_weights
-from papers.refine1d.experiments import posterior_range, posterior_sequential
+from papers.refine1d.experiments import posterior_sequential, range_problems
 from papers.refine1d.find import find_minimum
 from papers.refine1d.posterior_weights import save_posterior
 from papers.refine1d.prior import PRIORS
@@ -39,10 +39,10 @@ def test_the_figures_have_all_that_the_experiments_have():
     assert tuple(CASES) == posterior_figures.CASES
     assert set(posterior_figures.SEARCHES) == set(posterior_sequential.METHODS)
     noise, counts = posterior_figures.BANDS.values()
-    assert noise == tuple(f"noise {100 * low:g}-{100 * high:g}%" for low, high in posterior_range.NOISE_BANDS)
-    assert counts == tuple(f"n {low}-{high}" for low, high in posterior_range.COUNT_BANDS)
+    assert noise == tuple(f"noise {100 * low:g}-{100 * high:g}%" for low, high in range_problems.NOISE_BANDS)
+    assert counts == tuple(f"n {low}-{high}" for low, high in range_problems.COUNT_BANDS)
     assert {path.stem for path in SAMPLES.glob("*.csv")} == set(posterior_figures.EXAMPLES)
-    assert {f"covered_{posterior_figures.LEVEL}", "error"} <= set(posterior_range.BAND_METRICS)
+    assert {f"covered_{posterior_figures.LEVEL}", "error"} <= set(range_problems.BAND_METRICS)
 
 
 def test_learning_curves_are_those_of_the_validation():

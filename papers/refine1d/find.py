@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from papers.refine1d.local_fits import standardized
 from papers.refine1d.own_samples import LEAST_SAMPLES, UnitSamples, ordered_pair, unit_samples
 from papers.refine1d.positions import Positions
 from papers.refine1d.posterior import LearnedPosterior
 from papers.refine1d.posterior_weights import trained_posterior
+from papers.refine1d.standardized import standardized
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

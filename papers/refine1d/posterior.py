@@ -1,8 +1,8 @@
 """The learned posterior: from noisy samples, any number of them, to a distribution over the minimum's position.
 
-Beyond the paper, which answers with one number. The samples are read by `Fits`, a U-Net over their nodes does the rest.
-The network is the same for the mirrored samples: every layer has two halves of channels, that exchange their roles when
-x is mirrored (a convolution of the group of two elements: Cohen and Welling, ICML 2016). So the answers are mirrored
+Beyond the paper, which answers with one number. The samples are read by `SplineFits`, a U-Net over its nodes does the
+rest. It is the same for the mirrored samples: every layer has two halves of channels, that exchange their roles when x
+is mirrored (a convolution of the group of two elements: Cohen and Welling, ICML 2016). So the answers are mirrored
 exactly, up to rounding, at the cost of one pass.
 """
 
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from common.training.keys import torch_generator
-from papers.refine1d.fits import Fits
-from papers.refine1d.local_fits import NODES, standardized
 from papers.refine1d.positions import Positions, Window, window_shares
+from papers.refine1d.spline_fits import NODES, SplineFits
+from papers.refine1d.standardized import standardized
 
 CELLS = 4  # of the answer, a node
 CURVES = ("curve", "log_deviation", "log_noise")
-CRPS_WEIGHT, CURVE_WEIGHT, NOISE_WEIGHT = 5.0, 0.5, 0.1  # in the loss
+CRPS_WEIGHT, CURVE_WEIGHT, NOISE_WEIGHT = 5.0, 0.1, 0.1  # in the loss
 LEAST_LOG_DEVIATION = -5.0
 
 
@@ -60,30 +60,45 @@ class Prediction(NamedTuple):
     log_noise: Tensor
 
 
-class MirrorConv(nn.Module):
-    """A convolution of two halves of channels (``B x 2 fan_in x n`` to ``B x 2 fan_out x n``).
+class Mirrored(nn.Module):
+    """A convolution to two halves of channels, that exchange their roles when x is mirrored.
 
-    Where the input's halves are exchanged and its n places reversed, so are the output's.
+    Attributes:
+        own: the part of the weight to a half of the same name.
+        bias: ``fan_out``.
     """
 
     def __init__(self, fan_in: int, fan_out: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
         self.own = nn.Parameter(torch.empty(fan_out, fan_in, kernel))
-        self.other = nn.Parameter(torch.empty(fan_out, fan_in, kernel))
         self.bias = nn.Parameter(torch.zeros(fan_out))
         self.stride, self.padding = stride, (kernel - 1) // 2
+
+    def weight(self) -> Tensor:
+        """Return the weight of the convolution, ``2 fan_out x channels x kernel``."""
+        raise NotImplementedError
 
     def forward(self, h: Tensor) -> Tensor:
         return functional.conv1d(h, self.weight(), self.bias.repeat(2), self.stride, self.padding)
 
+
+class MirrorConv(Mirrored):
+    """From two halves of channels (``B x 2 fan_in x n``) to two (``B x 2 fan_out x n``).
+
+    Where the input's halves are exchanged and its n places reversed, so are the output's.
+    """
+
+    def __init__(self, fan_in: int, fan_out: int, kernel: int = 1, stride: int = 1) -> None:
+        super().__init__(fan_in, fan_out, kernel, stride)
+        self.other = nn.Parameter(torch.empty(fan_out, fan_in, kernel))
+
     def weight(self) -> Tensor:
-        """Return the weight of the convolution, ``2 fan_out x 2 fan_in x kernel``."""
         first = torch.cat([self.own, self.other], 1)
         second = torch.cat([self.other, self.own], 1).flip(2)
         return torch.cat([first, second])
 
 
-class MirrorLift(nn.Module):
+class MirrorLift(Mirrored):
     """From features (``B x features x n``) to two halves of channels (``B x 2 fan_out x n``), place by place.
 
     Where n places are reversed and the features multiplied by `parity`, the halves are exchanged, n reversed.
@@ -92,17 +107,10 @@ class MirrorLift(nn.Module):
     parity: Tensor
 
     def __init__(self, parity: Tensor, fan_out: int) -> None:
-        super().__init__()
-        self.own = nn.Parameter(torch.empty(fan_out, len(parity), 1))
-        self.bias = nn.Parameter(torch.zeros(fan_out))
+        super().__init__(len(parity), fan_out)
         self.register_buffer("parity", parity, persistent=False)
-        self.stride, self.padding = 1, 0
-
-    def forward(self, h: Tensor) -> Tensor:
-        return functional.conv1d(h, self.weight(), self.bias.repeat(2))
 
     def weight(self) -> Tensor:
-        """Return the weight of the convolution, ``2 fan_out x features x 1``."""
         return torch.cat([self.own, self.own * self.parity])
 
 
@@ -135,7 +143,7 @@ class LearnedPosterior(nn.Module):
         self.settings = settings or PosteriorSettings()
         halves = [width // 2 for width in self.settings.widths]
         steps = list(pairwise(halves))
-        self.fits = Fits()
+        self.fits = SplineFits()
         self.lift = MirrorLift(self.fits.parity, halves[0])
         self.down = nn.ModuleList(Block(width) for width in halves)
         self.reduce = nn.ModuleList(MirrorConv(fine, coarse, 2, stride=2) for fine, coarse in steps)
@@ -166,7 +174,7 @@ class LearnedPosterior(nn.Module):
         """Return the features of samples ``y`` at ``x`` in [0, 1], both ``B x n`` and in any order.
 
         Raises:
-            ValueError: see `papers.refine1d.local_fits.standardized`.
+            ValueError: see `papers.refine1d.standardized.standardized`.
         """
         samples = standardized(x, y)
         return self.fits(samples.x, samples.y)
@@ -183,7 +191,7 @@ class LearnedPosterior(nn.Module):
     @torch.no_grad()
     def _initialise(self, seed: int) -> None:
         for name, layer in self.named_modules():
-            if isinstance(layer, MirrorConv | MirrorLift):
+            if isinstance(layer, Mirrored):
                 k = layer.weight()[0].numel() ** -0.5
                 generator = torch_generator(seed, "weights", name)
                 for weight in (w for w in layer.parameters() if w is not layer.bias):

@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from common.functions.splines import Samples, Splines
 from common.training.data import StepLoader
 from common.training.keys import key_seed
-from papers.refine1d.fits import Fits
-from papers.refine1d.local_fits import standardized
 from papers.refine1d.posterior import Truth
 from papers.refine1d.prior import PRIORS, Setting, noise_scale
+from papers.refine1d.spline_fits import SplineFits
+from papers.refine1d.standardized import standardized
 
 
 class PosteriorBatch(NamedTuple):
@@ -66,7 +66,7 @@ class PosteriorDataModule(LightningDataModule):
         self.prior_name, self.prior, self.seed = prior, PRIORS[prior](), seed
         self.groups, self.group, self.steps_per_epoch = groups, group, steps_per_epoch
         self.validation, self.chunk = validation, chunk
-        self.fits = Fits()
+        self.fits = SplineFits()
         self._drawn: tuple[int, Splines] | None = None
 
     def draw(self, part: str, first: int, last: int, functions: Splines | None = None) -> list[Group]:

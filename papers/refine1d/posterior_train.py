@@ -18,7 +18,7 @@ from common.reporting.rows import Row, write_rows
 from common.training import data as training_data
 from common.training import keys, streams
 from common.training.cli import Trained, train_command
-from papers.refine1d import fits, local_fits, positions, posterior, prior, spline_fits
+from papers.refine1d import banded, positions, posterior, prior, spline_fits, standardized
 from papers.refine1d.posterior_data import PosteriorDataModule
 from papers.refine1d.posterior_module import PosteriorModule
 from papers.refine1d.posterior_weights import save_posterior
@@ -38,7 +38,7 @@ def main(args: Sequence[str] | None = None) -> Trained:
         params_file=PARAMS,
         section=f"posterior_{name}",
         batch_size="groups",
-        code=[fits, keys, local_fits, positions, posterior, prior, spline_fits, splines, streams, training_data],
+        code=[banded, keys, positions, posterior, prior, spline_fits, splines, standardized, streams, training_data],
         args=flags,
     )
     command = " ".join(["python -m papers.refine1d.posterior_train", name, *flags])

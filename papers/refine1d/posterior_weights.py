@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from common.training.export import WeightsError, load_module, save_module
-from papers.refine1d.posterior import LearnedPosterior, MirrorConv, MirrorLift, PosteriorSettings
+from papers.refine1d.posterior import LearnedPosterior, Mirrored, PosteriorSettings
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -49,13 +49,13 @@ def _load(path: Path) -> LearnedPosterior:
     network = load_module(path, make)
     for parent in [*network.modules()]:
         for name, layer in parent.named_children():
-            if isinstance(layer, MirrorConv | MirrorLift):
+            if isinstance(layer, Mirrored):
                 setattr(parent, name, _plain(layer))
     return network.requires_grad_(False)
 
 
 @torch.no_grad()
-def _plain(layer: MirrorConv | MirrorLift) -> nn.Conv1d:
+def _plain(layer: Mirrored) -> nn.Conv1d:
     """Return the convolution with the weights that the layer otherwise puts together in every pass."""
     weight = layer.weight()
     conv = nn.Conv1d(weight.shape[1], weight.shape[0], weight.shape[2], layer.stride, layer.padding)

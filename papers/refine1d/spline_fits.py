@@ -1,137 +1,120 @@
-"""What else the learned posterior reads of the samples: Bayesian regression on splines of several densities.
+"""What the learned posterior reads of the samples: Bayesian regression on splines of all densities.
 
-Local fits cannot say how a smooth function goes on beyond the last sample; at low noise that is most of what is to be
-known. Here the coefficients of a spline are normal and its level is free, as in the functions that the network is
-trained on, and noise is normal. Nothing here is learned.
+The coefficients of a spline are normal and its level is free, as in the functions that the network is trained on, and
+noise is normal. A spline of another density than the function's is not good enough where there is little noise, so all
+are there, in a few groups. Nothing here is learned.
 """
 
 from __future__ import annotations
 
-import math
-from typing import NamedTuple
-
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from common.functions.splines import spline_bases, spline_basis
+from common.functions.splines import spline_basis
+from papers.refine1d.banded import evidence, normal_equations, posterior
 
-INTERVALS = (5, 7, 10, 14, 21, 33)  # of the splines; all that the network is trained on are near one of them
+NODES = 128  # middles of as many equal parts of [0, 1]
+GROUPS = ((5, 6), (7, 8), (9, 11), (12, 15), (16, 22), (23, 33))  # first and last number of knot intervals
 RATIOS = (0.02, 0.06, 0.2, 0.6, 1.8)  # of the noise's deviation to that of the coefficients
+OF_GROUPS = ("value", "slope", "deviation", "height", "noise", "evidence")
+OF_ALL = ("value", "deviation", "height")
+KINDS = (*(kind for kind in OF_GROUPS for _ in GROUPS), *OF_ALL)
+"""What each of the features is, see `SplineFits`."""
+
+_INTERVALS = np.arange(GROUPS[0][0], GROUPS[-1][1] + 1)
 _LEAST_VARIANCE = 1e-5  # of the noise; that of y is 1
 _LEAST_DEVIATION = 1e-6  # squared, of what is said of the function
 _STEP = 1e-4  # of the difference that gives slopes
 _FAR = 50.0  # log likelihoods that are lower than the best by this are alike
-
-
-class Systems(NamedTuple):
-    """Normal equations of ``B`` sample sets, one for each ratio, in Cholesky factors.
-
-    Attributes:
-        right: ``B x m x 1``, their right hand sides.
-        factors: ``B x ratios x m x m``.
-        residual: ``B x ratios``, log of the square root of what penalized least squares leave of y.
-        determinant: ``B x ratios``, log of the determinants' square roots.
-    """
-
-    right: Tensor
-    factors: Tensor
-    residual: Tensor
-    determinant: Tensor
-
-
-class SplineFit(nn.Module):
-    """Bayesian regression on the splines with K = ``intervals`` equal knot intervals, evaluated at ``nodes``."""
-
-    values: Tensor
-    slopes: Tensor
-    precisions: Tensor
-    unit: Tensor
-
-    def __init__(self, intervals: int, nodes: Tensor) -> None:
-        super().__init__()
-        self.size = intervals + 3
-        above, below = (spline_basis(nodes + step, intervals) for step in (_STEP, -_STEP))
-        values, slopes = spline_basis(nodes, intervals).T.float(), ((above - below).T / (2 * _STEP * intervals)).float()
-        # The basis sums to 1, so a free level is a prior that does not see the mean of the coefficients.
-        unit = torch.eye(self.size, dtype=torch.float64)
-        precisions = torch.tensor(RATIOS, dtype=torch.float64).square()[:, None, None] * (unit - 1 / self.size)
-        self.register_buffer("unit", unit, persistent=False)
-        self.register_buffer("values", values.contiguous(), persistent=False)
-        self.register_buffer("slopes", slopes, persistent=False)
-        # one row and column more, for y
-        self.register_buffer("precisions", nn.functional.pad(precisions, (0, 1, 0, 1)), persistent=False)
-
-    def systems(self, basis: Tensor, y: Tensor) -> Systems:
-        """Return the normal equations for samples ``y`` (``B x n``) at which the basis is ``basis`` (``B x n x m``)."""
-        m = self.size
-        bordered = torch.cat([basis, y[..., None]], 2)
-        gram = bordered.mT @ bordered
-        gram[:, m, m] += y.shape[1] * _LEAST_VARIANCE
-        # Of the normal equations bordered with those of y, the last pivot is what penalized least squares leave of y.
-        factors = torch.linalg.cholesky(gram[:, None] + self.precisions)
-        logs = factors.diagonal(dim1=2, dim2=3).log()
-        return Systems(gram[:, :m, m:], factors, logs[:, :, m], logs[:, :, :m].sum(2))
-
-    def at_nodes(self, systems: Systems, ratios: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return posterior mean, its derivative (x in knot intervals) and variance, all ``B x nodes``.
-
-        Args:
-            ratios: ``B``, which.
-        """
-        m = self.size
-        factor = systems.factors[torch.arange(len(ratios)), ratios, :m, :m]
-        sides = torch.cat([systems.right, self.unit.expand(len(ratios), -1, -1)], 2)
-        solved = torch.cholesky_solve(sides, factor).float()  # all that is delicate is done
-        mean, covariance = solved[:, :, 0], solved[:, :, 1:]
-        return mean @ self.values, mean @ self.slopes, ((covariance @ self.values) * self.values).sum(1)
+_ROWS = 32  # sample sets at a time, so that what they take stays in the cache
 
 
 class SplineFits(nn.Module):
-    """Maps samples to features at ``nodes``, ``B x features x nodes``, float32.
+    """Maps samples to features at the nodes, ``B x features x nodes``, float32.
 
-    Of each density there are value, slope and uncertainty of the fit at the nodes, with the likeliest ratio, and the
-    same at all of them: the noise, and by how much the evidence is below that of the best density. Besides there are
-    value and uncertainty of the mixture of all, weighted by their evidence.
+    Of each group of densities, a mixture weighted by evidence, there are ``value``, ``slope`` (x in knot intervals) and
+    ``deviation`` of the fit; ``height``, by how many deviations it is above its own lowest node; and the same at all
+    nodes, ``noise``, and ``evidence``, by how much that is below the best group's. Besides there are value, deviation
+    and height of the mixture of all. See `KINDS`.
 
     Attributes:
+        nodes: ``nodes``, float64.
         parity: ``features x 1``; mirroring x reverses the nodes, and changes the sign of the features with -1.
     """
 
+    nodes: Tensor
     parity: Tensor
-    log_ratios: Tensor
-    log_sizes: Tensor
+    curves: Tensor
+    products: Tensor
+    groups: Tensor
 
-    def __init__(self, nodes: Tensor) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.densities = nn.ModuleList(SplineFit(intervals, nodes) for intervals in INTERVALS)
-        sizes = torch.tensor(INTERVALS, dtype=torch.float64)[:, None] + 3
-        self.register_buffer("log_ratios", (sizes - 1) * torch.tensor(RATIOS, dtype=torch.float64).log(), False)
-        self.register_buffer("log_sizes", sizes.log() / 2, persistent=False)
-        signs = torch.tensor([1.0, -1, 1, 1, 1]).repeat_interleave(len(INTERVALS))
-        self.register_buffer("parity", torch.cat([signs, torch.ones(2)])[:, None], persistent=False)
+        nodes = (torch.arange(NODES, dtype=torch.float64) + 0.5) / NODES
+        size, count = int(_INTERVALS[-1]) + 3, len(_INTERVALS)
+        values = torch.zeros(count, size + 3, NODES, dtype=torch.float64)
+        slopes = torch.zeros_like(values)
+        groups = torch.zeros(len(GROUPS), count)
+        for group, (first, last) in enumerate(GROUPS):
+            for intervals in range(first, last + 1):
+                k, unit = intervals - GROUPS[0][0], (first * last) ** 0.5
+                below, at, above = (spline_basis(nodes + step, intervals).T for step in (-_STEP, 0, _STEP))
+                values[k, : intervals + 3], slopes[k, : intervals + 3] = at, (above - below) / (2 * _STEP * unit)
+                groups[group, k] = 1
+        # b' C b for a symmetric C with three diagonals beside the main one
+        products = [values[:, :size] * values[:, i : size + i] * (1 if i == 0 else 2) for i in range(4)]
+        self.register_buffer("nodes", nodes, persistent=False)
+        self.register_buffer("curves", torch.cat([values, slopes], 2)[:, :size].float(), persistent=False)
+        self.register_buffer("products", torch.cat(products, 1).float(), persistent=False)
+        self.register_buffer("groups", groups, persistent=False)
+        signs = torch.tensor([-1.0 if kind == "slope" else 1.0 for kind in KINDS])
+        self.register_buffer("parity", signs[:, None], persistent=False)
 
     @torch.no_grad()
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the features of `papers.refine1d.local_fits.standardized` samples, both ``B x n``."""
-        n, densities = y.shape[1], [*self.densities]
-        systems = [fit.systems(basis, y) for fit, basis in zip(densities, spline_bases(x, INTERVALS), strict=True)]
-        residual, determinant = (torch.stack(part, 1) for part in [*zip(*systems, strict=True)][2:])
-        noises = 2 * residual - math.log(n)  # B x densities x ratios
-        evidences = -(n - 1) / 2 * noises - determinant + self.log_ratios - self.log_sizes
+        """Return the features of `papers.refine1d.standardized.standardized` samples, both ``B x n``."""
+        return torch.cat([self._features(*part) for part in zip(x.split(_ROWS), y.split(_ROWS), strict=True)])
+
+    def _features(self, x: Tensor, y: Tensor) -> Tensor:
+        normal = normal_equations(x.numpy(), y.numpy(), _INTERVALS)
+        ratios = np.array(RATIOS)
+        evidences, noises = evidence(normal, ratios, _LEAST_VARIANCE)  # B x densities x ratios
         best = evidences.argmax(2)
-        noise = noises.gather(2, best[..., None]).exp().float()
-        evidence = evidences.logsumexp(2).float()  # of the mean likelihood of all ratios, up to a constant
-        fits = [fit.at_nodes(*of_one) for fit, *of_one in zip(densities, systems, best.unbind(1), strict=True)]
-        value, slope, variance = (torch.stack(part, 1) for part in zip(*fits, strict=True))
-        variance = variance * noise
-        share = evidence.softmax(1)[..., None]
-        mean = (share * value).sum(1, keepdim=True)
-        mixture = (share * (variance + (value - mean).square())).sum(1, keepdim=True)
-        below = (evidence.amax(1, keepdim=True) - evidence).clamp_max(_FAR).log1p()
-        everywhere = torch.cat([noise.squeeze(2).log() / 4, below], 1)[..., None].expand(-1, -1, value.shape[2])
-        at_nodes = [value.asinh(), slope.asinh(), _log_deviation(variance)]
-        return torch.cat([*at_nodes, everywhere, mean.asinh(), _log_deviation(mixture)], 1)
+        mean, diagonals = posterior(normal, ratios[best])
+        log_noise = torch.from_numpy(np.take_along_axis(noises, best[..., None], 2))  # B x densities x 1
+        # of the mean likelihood of all ratios; densities are as likely as if the distance of the knots is log-uniform
+        likelihood = torch.from_numpy(evidences).logsumexp(2) - torch.from_numpy(np.log(_INTERVALS))
+        value, slope = _at_nodes(mean, self.curves).chunk(2, 2)  # B x densities x nodes
+        variance = _at_nodes(diagonals.reshape(-1, *mean.shape[1:]), self.products) * log_noise.exp().float()
+
+        grouped = torch.where(self.groups > 0, likelihood[:, None], -torch.inf)  # B x groups x densities
+        of_group = grouped.logsumexp(2)
+        share, share_of_all = (grouped - of_group[..., None]).exp().float(), of_group.softmax(1).float()[:, None]
+        value, slope, square = (share @ torch.cat([value, slope, variance + value.square()], 2)).chunk(3, 2)
+        all_value, all_square = (share_of_all @ torch.cat([value, square], 2)).chunk(2, 2)
+        below = (of_group.amax(1, keepdim=True) - of_group).float().clamp_max(_FAR).log1p()
+        everywhere = torch.cat([(share.double() @ log_noise).squeeze(2).float() / 4, below], 1)
+        variance, all_variance = square - value.square(), all_square - all_value.square()
+        features = [
+            *(value.asinh(), slope.asinh(), _log_deviation(variance), _height(value, variance)),
+            everywhere[..., None].expand(-1, -1, NODES),
+            *(all_value.asinh(), _log_deviation(all_variance), _height(all_value, all_variance)),
+        ]
+        return torch.cat(features, 1)
+
+
+def _at_nodes(coefficients: np.ndarray, basis: Tensor) -> Tensor:
+    """Return ``B x densities x nodes`` from coefficients ``m x B x densities`` and basis ``densities x m x nodes``."""
+    return (torch.from_numpy(coefficients).permute(2, 1, 0).float() @ basis).transpose(0, 1)
 
 
 def _log_deviation(variance: Tensor) -> Tensor:
     return (variance.clamp_min(0) + _LEAST_DEVIATION).log() / 4  # rounding may make it negative
+
+
+def _height(value: Tensor, variance: Tensor) -> Tensor:
+    """Return how far curves (``B x curves x nodes``) are above their lowest node, in deviations of both, as asinh."""
+    lowest, where = value.min(2, keepdim=True)
+    spread = variance.clamp_min(0) + _LEAST_DEVIATION
+    return ((value - lowest) / (spread + spread.gather(2, where)).sqrt()).asinh()

@@ -1,4 +1,4 @@
-"""What the learned posterior needs to read: short trainings, on several seeds, with some of the fits as zeros."""
+"""What the learned posterior needs to read: short trainings, on several seeds, with some of the features as zeros."""
 
 from __future__ import annotations
 
@@ -14,23 +14,27 @@ from common.training.rundir import RunDirectory
 from common.training.trainer import fit
 from papers.refine1d.posterior_data import Group, PosteriorBatch, PosteriorDataModule
 from papers.refine1d.posterior_module import PosteriorModule
+from papers.refine1d.spline_fits import KINDS
 
-FITS = ("local", "splines")
 METRICS = ("error", "crps", "covered_90")
 
 
 class PartialPosteriorData(PosteriorDataModule):
-    """`PosteriorDataModule` without the features of some fits.
+    """`PosteriorDataModule` without some features.
 
     Args:
-        removed: those of ``FITS`` whose features are zeros.
+        removed: those of ``KINDS`` that are zeros.
         settings: of `PosteriorDataModule`.
+
+    Raises:
+        ValueError: there is no such kind.
     """
 
     def __init__(self, removed: list[str], **settings: Any) -> None:
         super().__init__(**settings)
-        kept = [torch.full_like(getattr(self.fits, name).parity, float(name not in removed)) for name in FITS]
-        self.kept = torch.cat(kept)
+        if not set(removed) <= set(KINDS):
+            raise ValueError(f"features are {', '.join(dict.fromkeys(KINDS))}, not {removed}")
+        self.kept = torch.tensor([[float(kind not in removed)] for kind in KINDS])
 
     def collate(self, groups: list[Group]) -> PosteriorBatch:
         """Return groups as one batch."""
@@ -39,7 +43,7 @@ class PartialPosteriorData(PosteriorDataModule):
 
 
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
-    """Train on every choice of fits from as many seeds as there are replicates.
+    """Train on every choice of features from as many seeds as there are replicates.
 
     All choices of a replicate see the same functions, and are judged by the same others, which no table uses.
     """
@@ -53,7 +57,9 @@ def _training(params: dict[str, Any], cache: Path, task: tuple[str, int]) -> lis
     data = PartialPosteriorData(params["removed"][name], seed=seed, **params["data"])
     module = PosteriorModule(seed=seed, **params["model"])
     # The cache is another one whenever code changes, so the name of a run in it need not tell of that.
-    directory = RunDirectory("refine1d", "posterior_ablation", {"fits": name, "replicate": replicate}, "", root=cache)
+    directory = RunDirectory(
+        "refine1d", "posterior_ablation", {"features": name, "replicate": replicate}, "", root=cache
+    )
     epochs = params["epochs"]
     fit(
         module, data, directory, max_epochs=epochs, gradient_clip_val=1.0, threads=1, logger=False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -19,20 +20,21 @@ from common.training.export import WeightsError, load_weights
 from common.training.rundir import RunDirectory
 from common.training.trainer import fit
 from papers.refine1d import posterior_train, posterior_weights
+from papers.refine1d.banded import evidence, normal_equations, posterior
 from papers.refine1d.general_oracle import GeneralOracle
 from papers.refine1d.gp import gp_posterior
 from papers.refine1d.gp_marginal import marginal_gp_posterior
-from papers.refine1d.local_fits import BANDWIDTHS, NODES, LocalFits, standardized
 from papers.refine1d.oracle import Oracle
 from papers.refine1d.positions import Positions
 from papers.refine1d.posterior import LearnedPosterior, PosteriorSettings, Prediction, Truth, posterior_loss
 from papers.refine1d.posterior_data import PosteriorDataModule
 from papers.refine1d.posterior_module import PosteriorModule
 from papers.refine1d.prior import NOISES, PRIORS, GeneralPrior, Setting
-from papers.refine1d.spline_fits import INTERVALS, RATIOS, SplineFits
+from papers.refine1d.spline_fits import GROUPS, KINDS, OF_ALL, RATIOS, SplineFits
+from papers.refine1d.standardized import standardized
 
 NARROW = (8, 12)
-NODE_PLACES = LocalFits().nodes
+NODE_PLACES = SplineFits().nodes
 SMALL_DATA = {"groups": 2, "group": 16, "steps_per_epoch": 5, "validation": 8}
 
 
@@ -108,65 +110,97 @@ def test_settings_that_fit_no_network_are_refused():
 # --- features ---
 
 
-def test_local_fits_are_those_of_least_squares():
-    """Value, slope and curvature are those of the ridge normal equations, node by node."""
-    x = torch.linspace(0, 1, 257, dtype=torch.float64)[None]  # on the places, so that nothing is shared out
-    s = standardized(x, (3 * x - 1) ** 3)
-    features = LocalFits()(s.x, s.y).double().sinh()[0]  # asinh is what the network sees
-    for index in (1, 3):
-        h, node = BANDWIDTHS[index], 40
-        u = (s.x[0] - (node + 0.5) / NODES) / h
-        design = torch.stack([u**0, u, u**2], 1)
-        k = (-u.square() / 2).exp()[:, None]
-        ridge = torch.diag(torch.tensor([0.02, 0.02, 0.1], dtype=torch.float64))
-        expected = torch.linalg.solve(design.T @ (k * design) + ridge, design.T @ (k[:, 0] * s.y[0]))
-        kinds = [features[kind * len(BANDWIDTHS) + index, node] for kind in (5, 6, 7)]
-        torch.testing.assert_close(torch.stack(kinds), expected, rtol=2e-3, atol=2e-3)
+def fits_by_covariance(x, y, intervals):
+    """Return evidence, value, variance and noise of every ratio's fit, by the covariance of the samples, ``n x n``."""
+    n, ones, knots = len(y), np.ones(len(y)), np.arange(-3, intervals + 4) / intervals
+    at_samples, at_nodes = (BSpline.design_matrix(t, knots, 3).toarray() for t in (x, NODE_PLACES.numpy()))
+    for ratio in RATIOS:  # in units of the noise's variance
+        covariance = np.eye(n) + at_samples @ at_samples.T / ratio**2
+        inverse = np.linalg.inv(covariance)
+        level = ones @ inverse @ y / (ones @ inverse @ ones)
+        noise = (y - level) @ inverse @ (y - level) / n + 1e-5
+        determinants = np.linalg.slogdet(covariance)[1] + math.log(ones @ inverse @ ones)
+        cross = at_nodes @ at_samples.T / ratio**2
+        variance = (at_nodes**2).sum(1) / ratio**2 - (cross @ inverse * cross).sum(1)
+        variance += (1 - cross @ inverse @ ones) ** 2 / (ones @ inverse @ ones)
+        value = level + cross @ inverse @ (y - level)
+        yield -((n - 1) * math.log(noise) + determinants) / 2, value, noise * variance, noise
+
+
+def mixture(shares, values, variances):
+    """Return mean and variance of a mixture of normal distributions, ``components x nodes``."""
+    mean = shares @ values
+    return mean, shares @ (variances + values**2) - mean**2
 
 
 def test_spline_fits_are_those_of_generalized_least_squares():
     """The same by the covariance of the samples that the coefficients imply, n x n, instead of normal equations."""
-    x, y = samples(n=12, rows=1)
-    s = standardized(x, y)
-    features = SplineFits(NODE_PLACES)(s.x, s.y)[0].double()
-    kinds = dict(zip(("value", "slope", "spread", "noise", "below"), features.split(len(INTERVALS)), strict=False))
-    target, ones, evidences, fits = s.y[0].numpy(), np.ones(12), [], []
-    for number, intervals in enumerate(INTERVALS):
-        knots = np.arange(-3, intervals + 4) / intervals
-        at_samples, at_nodes = (BSpline.design_matrix(t.numpy(), knots, 3).toarray() for t in (s.x[0], NODE_PLACES))
-        by_ratio = []
-        for ratio in RATIOS:  # in units of the noise's variance
-            covariance = np.eye(12) + at_samples @ at_samples.T / ratio**2
-            inverse = np.linalg.inv(covariance)
-            level = ones @ inverse @ target / (ones @ inverse @ ones)
-            noise = (target - level) @ inverse @ (target - level) / 12 + 1e-5
-            determinants = np.linalg.slogdet(covariance)[1] + math.log(ones @ inverse @ ones)
-            cross = at_nodes @ at_samples.T / ratio**2
-            value = level + cross @ inverse @ (target - level)
-            spread = (at_nodes**2).sum(1) / ratio**2 - (cross @ inverse * cross).sum(1)
-            spread += (1 - cross @ inverse @ ones) ** 2 / (ones @ inverse @ ones)
-            by_ratio.append((-(11 * math.log(noise) + determinants) / 2, value, noise * spread, noise))
-        _, value, spread, noise = max(by_ratio, key=lambda fit: fit[0])
-        np.testing.assert_allclose(kinds["value"][number].sinh(), value, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(kinds["spread"][number], np.log(spread + 1e-6) / 4, rtol=1e-4, atol=1e-4)
-        np.testing.assert_allclose(kinds["noise"][number], math.log(noise) / 4, rtol=1e-4, atol=1e-5)
-        slopes = np.gradient(value, NODE_PLACES.numpy())[2:-2] / intervals
-        np.testing.assert_allclose(kinds["slope"][number].sinh()[2:-2], slopes, atol=0.02)
-        evidences.append(logsumexp([fit[0] for fit in by_ratio]))
-        fits.append((value, spread))
-    below = np.minimum(max(evidences) - np.array(evidences), 50.0)
-    np.testing.assert_allclose(kinds["below"][:, 0], np.log1p(below), rtol=1e-3, atol=1e-4)
-    share, (values, spreads) = softmax(evidences), map(np.array, zip(*fits, strict=True))
-    mean = share @ values
-    np.testing.assert_allclose(features[-2].sinh(), mean, rtol=1e-4, atol=1e-4)
-    mixture = share @ (spreads + (values - mean) ** 2)
-    np.testing.assert_allclose(features[-1], np.log(mixture + 1e-6) / 4, rtol=1e-4, atol=1e-4)
+    samples_ = standardized(*samples(n=12, rows=1))
+    x, y = samples_.x[0].numpy(), samples_.y[0].numpy()
+    found = SplineFits()(samples_.x, samples_.y)[0].double().numpy()
+    kinds = np.array(KINDS[: -len(OF_ALL)])
+    totals, curves = [], []
+    for number, (first, last) in enumerate(GROUPS):
+        of_group = {kind: found[: len(kinds)][kinds == kind][number] for kind in dict.fromkeys(KINDS)}
+        evidences, fits = [], []
+        for intervals in range(first, last + 1):
+            by_ratio = [*fits_by_covariance(x, y, intervals)]
+            evidences.append(logsumexp([fit[0] for fit in by_ratio]) - math.log(intervals))
+            fits.append(max(by_ratio, key=lambda fit: fit[0])[1:])
+        values, variances, noises = map(np.array, zip(*fits, strict=True))
+        shares = softmax(evidences)
+        value, variance = mixture(shares, values, variances)
+        np.testing.assert_allclose(np.sinh(of_group["value"]), value, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(of_group["deviation"], np.log(variance + 1e-6) / 4, rtol=1e-4, atol=2e-4)
+        np.testing.assert_allclose(of_group["noise"], shares @ np.log(noises) / 4, rtol=1e-4, atol=1e-5)
+        slopes = np.gradient(value, NODE_PLACES.numpy())[2:-2] / math.sqrt(first * last)
+        np.testing.assert_allclose(np.sinh(of_group["slope"])[2:-2], slopes, atol=0.02)
+        where = value.argmin()
+        height = (value - value[where]) / np.sqrt(variance + variance[where] + 2e-6)
+        np.testing.assert_allclose(np.sinh(of_group["height"]), height, rtol=1e-3, atol=1e-3)
+        totals.append(logsumexp(evidences))
+        curves.append((value, variance))
+    below = np.minimum(max(totals) - np.array(totals), 50.0)
+    np.testing.assert_allclose(found[: len(kinds)][kinds == "evidence"][:, 0], np.log1p(below), rtol=1e-3, atol=1e-4)
+    value, variance = mixture(softmax(totals), *map(np.array, zip(*curves, strict=True)))
+    np.testing.assert_allclose(np.sinh(found[-3]), value, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[-2], np.log(variance + 1e-6) / 4, rtol=1e-4, atol=2e-4)
+    where = value.argmin()
+    height = (value - value[where]) / np.sqrt(variance + variance[where] + 2e-6)
+    np.testing.assert_allclose(np.sinh(found[-1]), height, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("n", [5, 40, 300])
+def test_elimination_in_bands_is_that_of_whole_matrices(n):
+    """Coefficients, variances and evidence by dense normal equations, densities of very different sizes at once."""
+    x, y = (t.numpy() for t in samples(n=n, rows=2))
+    sizes, ratios = np.array([5, 17, 33]), np.array([0.02, 1.8])
+    normal = normal_equations(x, y, sizes)
+    evidences, noises = evidence(normal, ratios, 1e-5)
+    for number, ratio in enumerate(ratios):
+        mean, diagonals = posterior(normal, np.full((2, 3), ratio))
+        for (row, k), m in zip(itertools.product(range(2), range(3)), np.tile(sizes, 2) + 3, strict=True):
+            basis = BSpline.design_matrix(x[row], np.arange(-3, m + 1) / (m - 3), 3).toarray()
+            precision = basis.T @ basis + ratio**2 * (np.eye(m) - 1 / m)
+            inverse = np.linalg.inv(precision)
+            np.testing.assert_allclose(mean[:m, row, k], inverse @ basis.T @ y[row], rtol=1e-6, atol=1e-8)
+            assert (mean[m:, row, k] == 0).all()
+            for diagonal in range(4):
+                expected = np.diagonal(inverse, -diagonal)
+                np.testing.assert_allclose(
+                    diagonals[diagonal, : m - diagonal, row, k], expected, rtol=1e-6, atol=1e-8 * abs(inverse).max()
+                )
+            left = (y[row] @ y[row] - y[row] @ basis @ inverse @ basis.T @ y[row]) / n + 1e-5
+            assert noises[row, k, number] == pytest.approx(math.log(left), rel=1e-6)
+            likelihood = (m - 1) * math.log(ratio) - (np.linalg.slogdet(precision)[1] + math.log(m)) / 2
+            likelihood -= (n - 1) / 2 * math.log(left)
+            assert evidences[row, k, number] == pytest.approx(likelihood, rel=1e-6)
 
 
 def test_spline_fits_answer_where_samples_tell_little():
     """Two different x determine little but a level."""
     s = standardized(torch.tensor([[0.2, 0.2, 0.2, 0.7, 0.7]]), torch.tensor([[1.0, 2.0, 3.0, 0.0, 1.0]]))
-    features = SplineFits(NODE_PLACES)(s.x, s.y)
+    features = SplineFits()(s.x, s.y)
     assert features.isfinite().all()
     assert features.abs().max() < 10
 

@@ -36,6 +36,7 @@ from papers.refine1d.posterior_data import PosteriorDataModule
 from papers.refine1d.posterior_weights import save_posterior, trained_posterior
 from papers.refine1d.pretrained import save_network
 from papers.refine1d.settings import preset
+from papers.refine1d.spline_fits import KINDS
 from papers.refine1d.unlike import CASES
 
 PARAMS = yaml.safe_load((Path(testing.__file__).parents[1] / "params.yaml").read_text())
@@ -223,23 +224,25 @@ def test_expected_improvement_looks_where_it_is_low_and_unknown():
 # --- what it needs to read ---
 
 
-def test_removed_fits_are_zeros_and_nothing_else_changes():
+def test_removed_features_are_zeros_and_nothing_else_changes():
     small = {"groups": 2, "group": 3, "validation": 2, "steps_per_epoch": 1}
     plain = PosteriorDataModule(**small)
-    partial = posterior_ablation.PartialPosteriorData(["splines"], **small)
-    local = len(plain.fits.local.parity)
+    partial = posterior_ablation.PartialPosteriorData(["slope"], **small)
+    removed = torch.tensor([kind == "slope" for kind in KINDS])
     for ours, theirs in ((partial.batch(3), plain.batch(3)), (*partial.val_dataloader(), *plain.val_dataloader())):
-        assert (ours.features[:, local:] == 0).all()
-        assert theirs.features[:, local:].std() > 0
-        assert torch.equal(ours.features[:, :local], theirs.features[:, :local])
+        assert (ours.features[:, removed] == 0).all()
+        assert theirs.features[:, removed].std() > 0
+        assert torch.equal(ours.features[:, ~removed], theirs.features[:, ~removed])
         assert torch.equal(ours.truth.position, theirs.truth.position)
+    with pytest.raises(ValueError, match="slopes"):
+        posterior_ablation.PartialPosteriorData(["slopes"], **small)
 
 
-def test_the_ablation_trains_every_choice_of_fits(tmp_path):
+def test_the_ablation_trains_every_choice_of_features(tmp_path):
     small = {"groups": 2, "group": 4, "steps_per_epoch": 3, "validation": 4}
     params = PARAMS["posterior_ablation"] | {"replicates": 2, "epochs": 1, "data": small, "model": {"widths": [8]}}
     rows = run(posterior_ablation, tmp_path, params)
     assert set(rows["method"]) == set(params["removed"])
     errors = rows[rows["metric"] == "crps"].pivot(index="method", columns="replicate", values="value")
-    assert errors.stack().nunique() == errors.size  # the fits make a difference, and so does the seed
+    assert errors.stack().nunique() == errors.size  # the features make a difference, and so does the seed
     pd.testing.assert_frame_equal(run(posterior_ablation, tmp_path, params), rows)

@@ -20,6 +20,7 @@ from papers.refine1d.experiments import (
     posterior_outside_peers,
     posterior_range,
     posterior_range_peers,
+    posterior_seeds,
     posterior_sequential,
     posterior_setting,
     posterior_setting_peers,
@@ -246,3 +247,27 @@ def test_the_ablation_trains_every_choice_of_features(tmp_path):
     errors = rows[rows["metric"] == "crps"].pivot(index="method", columns="replicate", values="value")
     assert errors.stack().nunique() == errors.size  # the features make a difference, and so does the seed
     pd.testing.assert_frame_equal(run(posterior_ablation, tmp_path, params), rows)
+
+
+# --- other seeds ---
+
+
+def test_other_seeds_are_judged_as_the_shipped_weights_are(tmp_path):
+    small = {
+        "model": {"widths": [8, 12]},
+        "data": {"groups": 2, "group": 4, "steps_per_epoch": 3, "validation": 4},
+        "trainer": {"max_epochs": 1, "threads": 1},
+    }
+    changes = {"replicates": 3, "groups": 2, "group": 2}
+    params = PARAMS["posterior_seeds"] | {
+        "trainings": {name: small | {"data": {**small["data"], "prior": name}} for name in ("general", "formula")},
+        "range": PARAMS["posterior_range"] | changes,
+        "setting": PARAMS["posterior_setting"] | {"replicates": 2, "functions": 3},
+    }
+    rows = run(posterior_seeds, tmp_path, params)
+    shipped = run(posterior_range, tmp_path, PARAMS["posterior_range"] | changes)
+    for metric in posterior_seeds.METRICS:
+        expected = one(shipped, problem="general", metric=metric).mean()
+        assert one(rows, problem="general", metric=metric)[0] == pytest.approx(expected, abs=1e-3)
+    for problem in ("general", "formula"):
+        assert one(rows, problem=problem, metric="crps").nunique() == params["replicates"]

@@ -7,8 +7,9 @@ True
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from common.lazy import lazily
 
 if TYPE_CHECKING:
     from common.optimizers import history_frame, methods, minimize
@@ -16,16 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["find_minimum", "history_frame", "methods", "minimize"]
 
-_MODULES = {
-    "find_minimum": "papers.refine1d.find",
-    "history_frame": "common.optimizers",
-    "methods": "common.optimizers",
-    "minimize": "common.optimizers",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import a name when it is first asked for: the command line's help must not wait for torch."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_MODULES[name]), name)
+# the command line's help must not wait for torch
+__getattr__ = lazily(
+    __name__,
+    {"papers.refine1d.find": ["find_minimum"], "common.optimizers": ["history_frame", "methods", "minimize"]},
+)

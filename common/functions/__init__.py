@@ -1,30 +1,37 @@
-"""The function library: what is optimised."""
+"""The function library: what is optimised. BoTorch, of which some functions are, is imported only with these."""
 
-from common.functions.base import OptimumError, SyntheticFunction
-from common.functions.synthetic import (
-    FUNCTIONS,
-    Ackley,
-    Alpine1,
-    Branin,
-    GoldsteinPrice,
-    Griewank,
-    Hartmann3,
-    Hartmann6,
-    Levy,
-    Michalewicz,
-    Rastrigin,
-    Rosenbrock,
-    Schwefel,
-    Shekel5,
-    Shekel7,
-    Shekel10,
-    Shubert,
-    SixHumpCamel,
-    StyblinskiTang,
-    ThreeHumpCamel,
-    make_function,
-)
-from common.functions.transforms import Noisy, Rotated, Scaled, Shifted, random_rotation
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from common.lazy import lazily
+
+if TYPE_CHECKING:
+    from common.functions.base import OptimumError, SyntheticFunction
+    from common.functions.synthetic import (
+        FUNCTIONS,
+        Ackley,
+        Alpine1,
+        Branin,
+        GoldsteinPrice,
+        Griewank,
+        Hartmann3,
+        Hartmann6,
+        Levy,
+        Michalewicz,
+        Rastrigin,
+        Rosenbrock,
+        Schwefel,
+        Shekel5,
+        Shekel7,
+        Shekel10,
+        Shubert,
+        SixHumpCamel,
+        StyblinskiTang,
+        ThreeHumpCamel,
+        make_function,
+    )
+    from common.functions.transforms import Noisy, Rotated, Scaled, Shifted, random_rotation
 
 __all__ = [
     "FUNCTIONS",
@@ -56,3 +63,34 @@ __all__ = [
     "make_function",
     "random_rotation",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "common.functions.base": ["OptimumError", "SyntheticFunction"],
+        "common.functions.synthetic": [
+            "FUNCTIONS",
+            "Ackley",
+            "Alpine1",
+            "Branin",
+            "GoldsteinPrice",
+            "Griewank",
+            "Hartmann3",
+            "Hartmann6",
+            "Levy",
+            "Michalewicz",
+            "Rastrigin",
+            "Rosenbrock",
+            "Schwefel",
+            "Shekel5",
+            "Shekel7",
+            "Shekel10",
+            "Shubert",
+            "SixHumpCamel",
+            "StyblinskiTang",
+            "ThreeHumpCamel",
+            "make_function",
+        ],
+        "common.functions.transforms": ["Noisy", "Rotated", "Scaled", "Shifted", "random_rotation"],
+    },
+)

@@ -5,8 +5,9 @@ Lazily, because `common.metrics.intervals` serves the reports, which need neithe
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from common.lazy import lazily
 
 if TYPE_CHECKING:
     from common.metrics.coverage import IntervalCoverage, interval_coverage, weighted_quantile
@@ -20,26 +21,6 @@ if TYPE_CHECKING:
     from common.metrics.intervals import Interval, bootstrap_mean, paired_difference, wilson_interval
     from common.metrics.regret import SimpleRegret, simple_regret
     from common.metrics.success import SuccessRate, success_rate
-
-_MODULES = {
-    "EvaluationsToTarget": "evaluations",
-    "ExpectedRunningTime": "evaluations",
-    "Interval": "intervals",
-    "IntervalCoverage": "coverage",
-    "SimpleRegret": "regret",
-    "SuccessRate": "success",
-    "WeightedCRPS": "crps",
-    "bootstrap_mean": "intervals",
-    "evaluations_to_target": "evaluations",
-    "expected_running_time": "evaluations",
-    "interval_coverage": "coverage",
-    "paired_difference": "intervals",
-    "simple_regret": "regret",
-    "success_rate": "success",
-    "weighted_crps": "crps",
-    "weighted_quantile": "coverage",
-    "wilson_interval": "intervals",
-}
 
 __all__ = [
     "EvaluationsToTarget",
@@ -61,8 +42,19 @@ __all__ = [
     "wilson_interval",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazily(
+    __name__,
+    {
+        "common.metrics.coverage": ["IntervalCoverage", "interval_coverage", "weighted_quantile"],
+        "common.metrics.crps": ["WeightedCRPS", "weighted_crps"],
+        "common.metrics.evaluations": [
+            "EvaluationsToTarget",
+            "ExpectedRunningTime",
+            "evaluations_to_target",
+            "expected_running_time",
+        ],
+        "common.metrics.intervals": ["Interval", "bootstrap_mean", "paired_difference", "wilson_interval"],
+        "common.metrics.regret": ["SimpleRegret", "simple_regret"],
+        "common.metrics.success": ["SuccessRate", "success_rate"],
+    },
+)

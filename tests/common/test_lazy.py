@@ -14,7 +14,7 @@ import papers
 def test_all_that_a_package_hands_on_is_there(package):
     assert all(getattr(package, name) is not None for name in package.__all__)
     with pytest.raises(AttributeError, match="minimise"):
-        package.minimise  # noqa: B018
+        package.minimise
 
 
 @pytest.mark.parametrize("names", ["common.functions import splines", "papers import find_minimum"])

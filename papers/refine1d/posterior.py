@@ -21,7 +21,7 @@ from papers.refine1d.positions import Positions, Window, window_shares
 from papers.refine1d.spline_fits import NODES, SplineFits
 from papers.refine1d.standardized import standardized
 
-CELLS = 4  # of the answer, a node
+CELLS = 16  # of the answer, a node
 CURVES = ("curve", "log_deviation", "log_noise")
 CRPS_WEIGHT, CURVE_WEIGHT, NOISE_WEIGHT = 5.0, 0.1, 0.1  # in the loss
 LEAST_LOG_DEVIATION = -5.0
@@ -48,7 +48,7 @@ class Prediction(NamedTuple):
     """What the network says of ``B`` sample sets.
 
     Attributes:
-        logits: ``B x (4 nodes + 2)``, of the minimum's position: at 0, in equal cells, at 1.
+        logits: ``B x (16 nodes + 2)``, of the minimum's position: at 0, in equal cells, at 1.
         curve: ``B x nodes``, the function, in units of the standardized y.
         log_deviation: ``B x nodes``, log of how uncertain it is.
         log_noise: ``B x nodes``, log of the deviation of a sample there.

@@ -55,7 +55,7 @@ class SplineFits(nn.Module):
         size, count = int(_INTERVALS[-1]) + 3, len(_INTERVALS)
         values = torch.zeros(count, size + 3, NODES, dtype=torch.float64)
         slopes = torch.zeros_like(values)
-        groups = torch.zeros(len(GROUPS), count)
+        groups = torch.zeros(len(GROUPS), count, dtype=torch.float64)
         for group, (first, last) in enumerate(GROUPS):
             for intervals in range(first, last + 1):
                 k, unit = intervals - GROUPS[0][0], (first * last) ** 0.5
@@ -65,8 +65,8 @@ class SplineFits(nn.Module):
         # b' C b for a symmetric C with three diagonals beside the main one
         products = [values[:, :size] * values[:, i : size + i] * (1 if i == 0 else 2) for i in range(4)]
         self.register_buffer("nodes", nodes, persistent=False)
-        self.register_buffer("curves", torch.cat([values, slopes], 2)[:, :size].float(), persistent=False)
-        self.register_buffer("products", torch.cat(products, 1).float(), persistent=False)
+        self.register_buffer("curves", torch.cat([values, slopes], 2)[:, :size].contiguous(), persistent=False)
+        self.register_buffer("products", torch.cat(products, 1), persistent=False)
         self.register_buffer("groups", groups, persistent=False)
         signs = torch.tensor([-1.0 if kind == "slope" else 1.0 for kind in KINDS])
         self.register_buffer("parity", signs[:, None], persistent=False)
@@ -86,27 +86,27 @@ class SplineFits(nn.Module):
         # of the mean likelihood of all ratios; densities are as likely as if the distance of the knots is log-uniform
         likelihood = torch.from_numpy(evidences).logsumexp(2) - torch.from_numpy(np.log(_INTERVALS))
         value, slope = _at_nodes(mean, self.curves).chunk(2, 2)  # B x densities x nodes
-        variance = _at_nodes(diagonals.reshape(-1, *mean.shape[1:]), self.products) * log_noise.exp().float()
+        variance = _at_nodes(diagonals.reshape(-1, *mean.shape[1:]), self.products) * log_noise.exp()
 
         grouped = torch.where(self.groups > 0, likelihood[:, None], -torch.inf)  # B x groups x densities
         of_group = grouped.logsumexp(2)
-        share, share_of_all = (grouped - of_group[..., None]).exp().float(), of_group.softmax(1).float()[:, None]
+        share, share_of_all = (grouped - of_group[..., None]).exp(), of_group.softmax(1)[:, None]
         value, slope, square = (share @ torch.cat([value, slope, variance + value.square()], 2)).chunk(3, 2)
         all_value, all_square = (share_of_all @ torch.cat([value, square], 2)).chunk(2, 2)
-        below = (of_group.amax(1, keepdim=True) - of_group).float().clamp_max(_FAR).log1p()
-        everywhere = torch.cat([(share.double() @ log_noise).squeeze(2).float() / 4, below], 1)
+        below = (of_group.amax(1, keepdim=True) - of_group).clamp_max(_FAR).log1p()
+        everywhere = torch.cat([(share @ log_noise).squeeze(2) / 4, below], 1)
         variance, all_variance = square - value.square(), all_square - all_value.square()
         features = [
             *(value.asinh(), slope.asinh(), _log_deviation(variance), _height(value, variance)),
             everywhere[..., None].expand(-1, -1, NODES),
             *(all_value.asinh(), _log_deviation(all_variance), _height(all_value, all_variance)),
         ]
-        return torch.cat(features, 1)
+        return torch.cat(features, 1).float()  # heights are differences of nearly equal numbers, hence not before
 
 
 def _at_nodes(coefficients: np.ndarray, basis: Tensor) -> Tensor:
     """Return ``B x densities x nodes`` from coefficients ``m x B x densities`` and basis ``densities x m x nodes``."""
-    return (torch.from_numpy(coefficients).permute(2, 1, 0).float() @ basis).transpose(0, 1)
+    return (torch.from_numpy(coefficients).permute(2, 1, 0) @ basis).transpose(0, 1)
 
 
 def _log_deviation(variance: Tensor) -> Tensor:

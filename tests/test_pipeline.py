@@ -27,6 +27,7 @@ TABLE1 = "papers/gennes/dvc.yaml:table1_gennes"
 # What carries an experiment's rows, or weights, without deciding them.
 CARRIES_ROWS = {
     "common/experiments.py",
+    "common/lazy.py",
     "common/optimizers/registry.py",
     "common/reporting/rows.py",
     "common/training/atomic.py",
@@ -35,7 +36,7 @@ CARRIES_ROWS = {
     "common/training/rundir.py",
     "common/training/trainer.py",
 }
-CARRIES_FILES = {"common/reporting/files.py"}
+CARRIES_FILES = {"common/lazy.py", "common/reporting/files.py"}
 
 
 def pipelines():

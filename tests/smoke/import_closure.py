@@ -12,7 +12,8 @@ from smoke_clone import ROOT
 def import_closure(module: str, without: Collection[str] = ()) -> set[str]:
     """Return the files that ``module`` imports, itself included, but neither those in ``without`` nor through them.
 
-    A name that a package hands on counts as imported from the file that defines it; ``__init__`` files do not count.
+    A name that a package hands on counts as imported from the file that defines it, and all of them where the package
+    itself is imported; ``__init__`` files do not count.
     """
     found: set[str] = set()
     todo = {module}
@@ -33,7 +34,7 @@ def source(module: str) -> str | None:
 @cache
 def _imported(file: str) -> frozenset[str]:
     modules = set()
-    for statement in _imports(ast.parse((ROOT / file).read_text())):
+    for statement in _imports(ast.parse((ROOT / file).read_text()), for_types=file.endswith("__init__.py")):
         if isinstance(statement, ast.Import):
             modules |= {alias.name for alias in statement.names}
         else:

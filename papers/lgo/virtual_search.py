@@ -279,8 +279,7 @@ class _Run:
 
         start, trial = Point(0.0, value, slope), phi(min(first, limit))
         if self._acceptable(start, trial, limit):
-            self._move(trial.extra)
-            return Reason.SLOPE
+            return self._move(trial.extra)
         if self.higher:
             self._return()
             return Reason.SLOPE
@@ -309,8 +308,7 @@ class _Run:
         end = trial if self._lower(start, trial) else low
         if end.step == 0:
             return Reason.FAILED
-        self._move(end.extra)
-        return Reason.SLOPE
+        return self._move(end.extra)
 
     def _acceptable(self, start: Point, trial: Point, limit: float) -> bool:
         lower = self._lower(start, trial)
@@ -330,10 +328,14 @@ class _Run:
             return abs(trial.slope) <= -WOLFE * start.slope
         return trial.value <= start.value + ARMIJO * trial.step * start.slope
 
-    def _move(self, there: Place) -> None:
+    def _move(self, there: Place) -> Reason:
         here = self.place
+        s = there.x - here.x
+        before = float(here.gradient @ s)
+        if before == 0:  # rounding has taken the step away
+            return Reason.FAILED
         self.steps += 1
-        self.length = float(np.linalg.norm(there.x - here.x))
+        self.length = float(np.linalg.norm(s))
         self.vain = 0 if there.value < self.best.value else self.vain + 1
         if self._as_low(there.value):
             self.best, self.higher = there, 0
@@ -341,10 +343,9 @@ class _Run:
             self.higher += 1
         if not np.array_equal(self._held(there), self.held):
             self._begin(there)
-            return
+            return Reason.SLOPE
         there = there._replace(gradient=np.where(self.held, 0.0, there.gradient))
-        s = there.x - here.x
-        before, now = float(here.gradient @ s), float(there.gradient @ s)
+        now = float(there.gradient @ s)
         ratio, slopes, residual = (there.value - here.value) / before, now / before, 0.0
         trusted = self.plateau.value is not None
         if abs(there.value - here.value) > FLAT * max(abs(there.value), abs(here.value)):
@@ -362,6 +363,7 @@ class _Run:
         residual = 0.0 if self.plateau.value is not None else residual
         self.calm = self.calm + 1 if self.anchors and residual < QUADRATIC else 0
         self.place = there
+        return Reason.SLOPE
 
     def _absorb(self, there: Place) -> None:
         trusted = self.plateau.value is not None

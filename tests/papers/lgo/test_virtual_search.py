@@ -51,6 +51,13 @@ def scipys(function, start):
     return objective.gradients
 
 
+def test_steps_that_rounding_takes_away_end_the_search():
+    # Between neighbours of 1e17 lie 16, which no step along a slope of 1 spans.
+    found = searched(lambda X: X.sum(1), torch.full((2,), 1e17, dtype=torch.float64), bounds=(-1e18, 1e18))
+    assert "no progress" in found.stop
+    assert found.x.tolist() == [1e17, 1e17]
+
+
 @pytest.mark.parametrize("dim", [1, 3, 8])
 def test_quadratics_end_in_as_many_steps_as_variables(dim):
     costs = []

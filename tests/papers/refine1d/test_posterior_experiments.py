@@ -11,6 +11,7 @@ import torch
 import yaml
 from experiment_rows import run
 
+from common.functions.splines import Sampling
 from common.metrics import weighted_crps
 from papers.refine1d import posterior_weights
 from papers.refine1d.baselines import MinimizerDraws, lowest_sample
@@ -20,6 +21,7 @@ from papers.refine1d.experiments import (
     posterior_outside_peers,
     posterior_range,
     posterior_range_peers,
+    posterior_regret,
     posterior_seeds,
     posterior_sequential,
     posterior_setting,
@@ -29,8 +31,10 @@ from papers.refine1d.experiments import (
 )
 from papers.refine1d.experiments.posterior_testing import crps, joined, ranks, rows_of, scores
 from papers.refine1d.experiments.testing import Problems
+from papers.refine1d.general_oracle import GeneralOracle
 from papers.refine1d.landscape import GRID
 from papers.refine1d.model import Refiner
+from papers.refine1d.oracle import Oracle
 from papers.refine1d.positions import Positions
 from papers.refine1d.posterior import LearnedPosterior, PosteriorSettings
 from papers.refine1d.posterior_data import PosteriorDataModule
@@ -220,6 +224,51 @@ def test_expected_improvement_looks_where_it_is_low_and_unknown():
     y = torch.stack([(x[0] - 0.6).square(), 1 - (x[0] - 0.6).square()])
     low = posterior_sequential.expected_improvement(x, y, torch.zeros(2))
     assert 0.45 < low[0] < 0.8
+
+
+# --- regret ---
+
+
+def test_regret_by_hand_and_of_any_answer():
+    exact = MinimizerDraws(torch.tensor([[0.1, 0.4, 0.6]]).double(), torch.tensor([[0.2, 0.5, 0.3]]).double())
+    found = posterior_regret.regret(torch.tensor([0.7]), exact)
+    assert found.item() == pytest.approx(100 * (0.2 * 0.6 + 0.5 * 0.3 + 0.3 * 0.1 - 0.2 * 0.3 - 0.3 * 0.2))
+    for x in torch.linspace(0, 1, 21):
+        assert posterior_regret.regret(x[None], exact).item() >= -1e-12
+
+
+def test_the_regret_is_the_mean_difference_of_errors_where_the_minimum_is_drawn_from_the_exact_posterior():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.rand(1, 30, generator=generator, dtype=torch.float64).sort().values
+    exact = MinimizerDraws(x, torch.rand(1, 30, generator=generator, dtype=torch.float64).softmax(1))
+    answer = torch.tensor([0.8], dtype=torch.float64)
+    target = x[0][torch.multinomial(exact.weights[0], 200_000, replacement=True, generator=generator)]
+    difference = 100 * ((answer - target).abs() - (exact.median() - target).abs())
+    expected = posterior_regret.regret(answer, exact).item()
+    assert difference.mean().item() == pytest.approx(expected, abs=5 * difference.std().item() / 200_000**0.5)
+
+
+def test_regrets_are_those_of_the_answers_to_the_functions_of_the_range_and_the_setting(tmp_path):
+    small = {"replicates": 2, "groups": 3, "group": 2, "draws": 60, "gp_most": 20}
+    setting = PARAMS["posterior_setting"] | {"replicates": 2, "functions": 3, "chunk": 2}
+    rows = run(posterior_regret, tmp_path, PARAMS["posterior_regret"] | small | {"setting": setting})
+    expected = [
+        posterior_regret.regret(
+            trained_posterior().posterior(group.samples.x, group.samples.y).median(),
+            GeneralOracle(draws=60).posterior(group.samples.x, group.samples.y),
+        )
+        for group in range_problems.draw(PARAMS["posterior_range"] | small, 1)
+    ]
+    assert one(rows, problem="general")[1] == pytest.approx(torch.cat(expected).mean().item(), abs=1e-3)
+    assert (rows["value"] >= 0).all()
+    assert rows["problem"].str.startswith("general, noise").any()
+    problems = Problems.draw(setting, ("formula", 0, 2))
+    x, y = problems.samples.x, problems.samples.y
+    exact = Oracle(sampling=Sampling(noise="formula"), draws=60).posterior(x, y)
+    for method, name in (("posterior", "formula"), ("general posterior", "general")):
+        answer = trained_posterior(name).posterior(x, y, (0.25, 0.75)).median()
+        of_sets = posterior_regret.regret(answer, exact).view(2, 3).mean(1)
+        np.testing.assert_allclose(one(rows, problem="formula", method=method), of_sets, atol=1e-3)
 
 
 # --- what it needs to read ---

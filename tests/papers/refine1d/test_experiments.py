@@ -161,7 +161,12 @@ def test_table1_has_every_method_and_the_statistics_of_its_answers(tmp_path):
         for metric, expected in (("error", error.mean(1)), ("success_10", 100 * (error < 10).mean(1))):
             measured = one(rows, problem="percent", method=method, metric=metric)
             np.testing.assert_allclose(measured, expected, atol=1e-3)
-    assert (one(rows, problem="formula", method="interpolating_spline", metric="gain") == 0).all()
+    assert (one(rows, problem="formula", method="interpolating_spline", metric="improved") == 0).all()
+    spline, network, gain = (
+        one(rows, problem="formula", method=method, metric=metric)
+        for method, metric in (("interpolating_spline", "error"), ("network", "error"), ("network", "gain"))
+    )
+    np.testing.assert_allclose(gain, spline - network, atol=1e-3)
     assert {method for method in rows["method"] if "oracle" in method} == {"oracle_median", "oracle_mean"}
 
 

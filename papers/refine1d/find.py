@@ -30,6 +30,7 @@ NOISE_SHARES = (0.005, 0.6)  # of the curve's range; trained from 1% to 40%
 LEAST_COVER = 0.1  # of the bounds by the samples; less in fewer than one sample set in a hundred of the training
 FARTHEST = 100.0  # sample from the median of y, in distances of the quartiles
 RADIUS = 0.1  # of the densest interval, as a share of the bounds
+BARS = 512  # of the picture, at most: as many as a screen shows
 
 
 class OutsideTraining(UserWarning):
@@ -144,7 +145,9 @@ def draw(above: Axes, below: Axes, x: ArrayLike, y: ArrayLike, minimum: Minimum)
     edges = [minimum.grid[0]]
     for middle in minimum.grid[1:-1]:
         edges.append(2 * middle - edges[-1])
-    below.stairs(minimum.probability[1:-1] / np.diff(edges), edges, color=PALETTE[1], alpha=0.6, fill=True)
+    first = np.arange(0, len(edges) - 1, -(-(len(edges) - 1) // BARS))  # cell of each bar
+    mass, edges = np.add.reduceat(minimum.probability[1:-1], first), np.asarray(edges)[[*first, -1]]
+    below.stairs(mass / np.diff(edges), edges, color=PALETTE[1], alpha=0.6, fill=True)
     for end in (0, -1):
         if minimum.probability[end] > 0.005:
             place, text = minimum.grid[end], f"{100 * minimum.probability[end]:.0f}% at the end"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -231,10 +233,16 @@ def test_expected_improvement_looks_where_it_is_low_and_unknown():
 
 def test_regret_by_hand_and_of_any_answer():
     exact = MinimizerDraws(torch.tensor([[0.1, 0.4, 0.6]]).double(), torch.tensor([[0.2, 0.5, 0.3]]).double())
-    found = posterior_regret.regret(torch.tensor([0.7]), exact)
+    found = posterior_regret.regret(torch.tensor([0.7]), exact, exact)
     assert found.item() == pytest.approx(100 * (0.2 * 0.6 + 0.5 * 0.3 + 0.3 * 0.1 - 0.2 * 0.3 - 0.3 * 0.2))
     for x in torch.linspace(0, 1, 21):
-        assert posterior_regret.regret(x[None], exact).item() >= -1e-12
+        assert posterior_regret.regret(x[None], exact, exact).item() >= -1e-12
+    other = MinimizerDraws(torch.tensor([[0.0, 1.0]]).double(), torch.tensor([[0.1, 0.9]]).double())
+    found = posterior_regret.regret(torch.tensor([0.7]), exact, other)
+    by_exact = {0.7: 0.3, 0.4: 0.12, 1.0: 0.2 * 0.9 + 0.5 * 0.6 + 0.3 * 0.4}
+    by_other = {0.7: 0.1 * 0.7 + 0.9 * 0.3, 0.4: 0.1 * 0.4 + 0.9 * 0.6, 1.0: 0.1}
+    both = {x: (by_exact[x] + by_other[x]) / 2 for x in by_exact}
+    assert found.item() == pytest.approx(100 * (both[0.7] - (both[0.4] + both[1.0]) / 2))
 
 
 def test_the_regret_is_the_mean_difference_of_errors_where_the_minimum_is_drawn_from_the_exact_posterior():
@@ -244,30 +252,64 @@ def test_the_regret_is_the_mean_difference_of_errors_where_the_minimum_is_drawn_
     answer = torch.tensor([0.8], dtype=torch.float64)
     target = x[0][torch.multinomial(exact.weights[0], 200_000, replacement=True, generator=generator)]
     difference = 100 * ((answer - target).abs() - (exact.median() - target).abs())
-    expected = posterior_regret.regret(answer, exact).item()
+    expected = posterior_regret.regret(answer, exact, exact).item()
     assert difference.mean().item() == pytest.approx(expected, abs=5 * difference.std().item() / 200_000**0.5)
 
 
+def test_the_regret_by_few_draws_is_right_on_average_where_one_set_alone_flatters_itself():
+    generator = torch.Generator().manual_seed(2)
+    draws = torch.randn(2, 20_000, 25, generator=generator, dtype=torch.float64)
+    first, second = (MinimizerDraws(x, torch.full_like(x, 1 / 25)) for x in draws)
+    answer = torch.full((20_000,), 0.5, dtype=torch.float64)
+    exact = 100 * (math.sqrt(2 / math.pi) * math.exp(-(0.5**2) / 2) + 0.5 * math.erf(0.5 / math.sqrt(2)))
+    exact -= 100 * math.sqrt(2 / math.pi)  # E|x - 0.5| - E|x| of a normal x
+    assert posterior_regret.regret(answer, first, first).mean().item() > exact + 1
+    assert posterior_regret.regret(answer, first, second).mean().item() == pytest.approx(exact, abs=0.3)
+
+
+def test_more_draws_judge_where_they_count_as_too_few():
+    x, y = torch.rand(3, 12, dtype=torch.float64), torch.rand(3, 12, dtype=torch.float64)
+    few = {10: torch.tensor([True, False, True]), 20: torch.tensor([False, False, True])}
+    asked = []
+
+    class Exact:
+        def __init__(self, draws, seed):
+            self.draws, self.seed = draws, seed
+
+        def posterior(self, x, y):
+            asked.append((self.draws, self.seed, len(x)))
+            weights = torch.full((len(x), self.draws), 1 / self.draws, dtype=torch.float64)
+            of_one = torch.zeros_like(weights)
+            of_one[:, 0] = 1
+            known = {10: slice(None), 20: few[10], 40: few[10] & few[20]}[self.draws]
+            lone = few.get(self.draws, torch.zeros(3, dtype=torch.bool))[known]
+            place = torch.full_like(weights, 0.5)
+            return MinimizerDraws(place, torch.where(lone[:, None] & (self.seed == 1), of_one, weights))
+
+    answers = [torch.tensor([0.5, 0.6, 0.7]), torch.tensor([0.5, 0.5, 0.5])]
+    found = posterior_regret.regrets(answers, x, y, Exact, [10, 20, 40], 5)
+    assert asked == [(10, 0, 3), (10, 1, 3), (20, 0, 2), (20, 1, 2), (40, 0, 1), (40, 1, 1)]
+    torch.testing.assert_close(found[0], torch.tensor([0.0, 10, 20], dtype=torch.float64), rtol=0, atol=1e-4)
+    torch.testing.assert_close(found[1], torch.zeros(3, dtype=torch.float64))
+
+
 def test_regrets_are_those_of_the_answers_to_the_functions_of_the_range_and_the_setting(tmp_path):
-    small = {"replicates": 2, "groups": 3, "group": 2, "draws": 60, "gp_most": 20}
+    small = {"replicates": 2, "groups": 3, "group": 2, "draws": [60, 200], "enough": 20, "gp_most": 20}
     setting = PARAMS["posterior_setting"] | {"replicates": 2, "functions": 3, "chunk": 2}
     rows = run(posterior_regret, tmp_path, PARAMS["posterior_regret"] | small | {"setting": setting})
-    expected = [
-        posterior_regret.regret(
-            trained_posterior().posterior(group.samples.x, group.samples.y).median(),
-            GeneralOracle(draws=60).posterior(group.samples.x, group.samples.y),
-        )
-        for group in range_problems.draw(PARAMS["posterior_range"] | small, 1)
-    ]
+    expected = []
+    for group in range_problems.draw(PARAMS["posterior_range"] | small, 1):
+        x, y = group.samples.x, group.samples.y
+        answers = [trained_posterior().posterior(x, y).median()]
+        expected += posterior_regret.regrets(answers, x, y, GeneralOracle, [60, 200], 20)
     assert one(rows, problem="general")[1] == pytest.approx(torch.cat(expected).mean().item(), abs=1e-3)
-    assert (rows["value"] >= 0).all()
     assert rows["problem"].str.startswith("general, noise").any()
     problems = Problems.draw(setting, ("formula", 0, 2))
     x, y = problems.samples.x, problems.samples.y
-    exact = Oracle(sampling=Sampling(noise="formula"), draws=60).posterior(x, y)
+    exact = partial(Oracle, sampling=Sampling(noise="formula"))
     for method, name in (("posterior", "formula"), ("general posterior", "general")):
         answer = trained_posterior(name).posterior(x, y, (0.25, 0.75)).median()
-        of_sets = posterior_regret.regret(answer, exact).view(2, 3).mean(1)
+        of_sets = posterior_regret.regrets([answer], x, y, exact, [60, 200], 20)[0].view(2, 3).mean(1)
         np.testing.assert_allclose(one(rows, problem="formula", method=method), of_sets, atol=1e-3)
 
 

@@ -14,14 +14,11 @@ from papers.refine1d.experiments.testing import (
     WINDOW,
     Problems,
     search,
-    statistics,
     tasks_of,
     trained_network,
 )
 from papers.refine1d.gp import gp_posterior
 from papers.refine1d.shapes import FAMILIES
-
-METRICS = ("error", "success_10")
 
 
 def run(params: dict[str, Any], cache: Path) -> list[Row]:
@@ -41,10 +38,8 @@ def _sets(params: dict[str, Any], cache: Path, task: tuple[str, str, int, int]) 
         "lowest_sample in window": lowest_sample(x, y, WINDOW),
         "gp_median in window": gp_posterior(x, y).minimizers.within(WINDOW).median(),
     }
-    spline = problems.by_set(problems.error(problems.start))
     rows = []
     for method, answer in answers.items():
-        found = statistics(problems.by_set(problems.error(answer)), spline)
-        chosen = {metric: found[metric] for metric in METRICS}
-        rows += problems.rows(chosen, experiment="classes", problem=f"{reading}, {family}", method=method)
+        found = {"error": problems.by_set(problems.error(answer)).mean(1)}
+        rows += problems.rows(found, experiment="classes", problem=f"{reading}, {family}", method=method)
     return rows

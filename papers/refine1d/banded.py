@@ -13,6 +13,7 @@ and ratios; NumPy, whose small operations take a third of the time.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -21,17 +22,18 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _BAND = 3  # diagonals on either side
+_TURN = 6  # columns that are eliminated in one go, at least the band
 
 
 class Normal(NamedTuple):
     """Normal equations of ``B`` sample sets and ``k`` densities, of which the largest has ``m`` coefficients.
 
     Attributes:
-        gram: ``4 x m x B x k``, the main diagonal of B'B and those below.
-        right: ``m x B x k``, B'y.
+        gram: ``4 x m x k x B``, the main diagonal of B'B and those below.
+        right: ``m x k x B``, B'y.
         square: ``B``, y'y.
         samples: n.
-        sizes: ``k``, the numbers of coefficients; beyond them all is 0.
+        sizes: ``k``, the numbers of coefficients, ascending; beyond them all is 0.
     """
 
     gram: Array
@@ -42,28 +44,29 @@ class Normal(NamedTuple):
 
     @property
     def inside(self) -> NDArray[np.bool_]:
-        """Which coefficients a density has, ``m x 1 x k``."""
-        return np.arange(len(self.right))[:, None, None] < self.sizes
+        """Which coefficients a density has, ``m x k x 1``."""
+        return (np.arange(len(self.right))[:, None] < self.sizes)[..., None]
 
 
 def normal_equations(x: Array, y: Array, intervals: NDArray[np.int64]) -> Normal:
     """Return the normal equations for samples ``y`` at ``x`` in [0, 1], both ``B x n``, and ``k`` numbers of intervals.
 
-    Cubic B-splines are piecewise polynomials on equal knot intervals; each sample is in the support of four.
+    The latter ascend. Cubic B-splines are piecewise polynomials on equal knot intervals; each sample is in the support
+    of four.
     """
     rows, samples = x.shape
     cells, size = rows * len(intervals), int(intervals.max()) + 3
     u = x[:, None] * intervals[:, None]
     first = np.minimum(u.astype(np.int64), (intervals - 1)[:, None])
     weights = _weights(u - first)
-    place = (first * cells + np.arange(cells).reshape(rows, -1, 1)).ravel()
+    place = (first * cells + np.arange(cells).reshape(-1, rows).T[..., None]).ravel()
     gram, right = np.zeros((_BAND + 1, size * cells)), np.zeros(size * cells)
     for a, weight in enumerate(weights):
         at = place + a * cells
         right += np.bincount(at, (weight * y[:, None]).ravel(), size * cells)
         for b in range(a, _BAND + 1):
             gram[b - a] += np.bincount(at, (weight * weights[b]).ravel(), size * cells)
-    shape = size, rows, len(intervals)
+    shape = size, len(intervals), rows
     return Normal(gram.reshape(-1, *shape), right.reshape(shape), np.square(y).sum(1), samples, intervals + 3)
 
 
@@ -77,48 +80,54 @@ def evidence(normal: Normal, ratios: Array, least: float) -> tuple[Array, Array]
         least: variance of the noise that is added to what the fit leaves.
     """
     ridge = np.square(ratios)
-    _, pivots, reduced = _eliminated(normal.gram[..., None], normal.right[..., None], normal.inside[..., None], ridge)
-    scaled = reduced[:, 0] / pivots
-    fitted, crossed = (scaled * reduced[:, 0]).sum(0), (scaled * reduced[:, 1]).sum(0)
-    ones = (reduced[:, 1] * reduced[:, 1] / pivots).sum(0)
+    sums = np.zeros((4, len(normal.sizes), len(normal.square), len(ratios)))
+    for first, _, pivots, _, reduced in _eliminated(normal, ridge):
+        y, level = reduced[:, 0], reduced[:, 1]
+        scaled = y / pivots
+        terms = scaled * y, scaled * level, level * level / pivots, np.log(pivots)
+        for total, of_columns in zip(sums[:, first:], terms, strict=True):
+            for term in of_columns:
+                np.add(total, term, out=total)
+    fitted, crossed, ones, determinant = np.ascontiguousarray(sums.swapaxes(1, 2))
     share = ridge / normal.sizes[:, None]
     rest = 1 - share * ones
     left = normal.square[:, None, None] + normal.samples * least - fitted - share * np.square(crossed) / rest
     noise = np.log(left) - math.log(normal.samples)
-    determinant = (np.log(pivots).sum(0) + np.log(rest)) / 2
+    determinant = (determinant + np.log(rest)) / 2
     scale = (normal.sizes[:, None] - 1) * np.log(ratios) - np.log(normal.sizes[:, None]) / 2
     return scale - determinant - (normal.samples - 1) / 2 * noise, noise
 
 
 def posterior(normal: Normal, ratio: Array) -> tuple[Array, Array]:
-    """Return means of the coefficients, ``m x B x k``, and the diagonals of A^-1, ``4 x m x B x k``, as in `Normal`.
+    """Return means of the coefficients, ``m x k x B``, and the diagonals of A^-1, ``4 x m x k x B``, as in `Normal`.
 
     Args:
         ratio: ``B x k``, r.
     """
-    size, inside, ridge = len(normal.right), normal.inside, np.square(ratio)
-    lower, pivots, reduced = _eliminated(normal.gram, normal.right, inside, ridge)
-    scaled = reduced / pivots[:, None]
-    solved = np.zeros((size + _BAND, 2, *ridge.shape))
-    inverse = np.zeros((size, _BAND + 1, *ridge.shape))
-    window = np.zeros((_BAND, _BAND, *ridge.shape))  # of the inverse, around the last column done
+    size, ridge = len(normal.right), np.square(ratio).T
+    shape = ridge.shape
+    pivots, lower = np.ones((size, *shape)), np.zeros((size, _BAND, *shape))
+    solved, inverse = np.zeros((size + _BAND, 2, *shape)), np.zeros((_BAND + 1, size, *shape))
+    for first, columns, pivot, factor, reduced in _eliminated(normal, ridge[..., None]):
+        pivots[columns, first:], lower[columns, :, first:] = pivot[..., 0], factor[..., 0]
+        solved[columns, :, first:] = (reduced / pivot[:, None])[..., 0]
+    window = np.zeros((_BAND, _BAND, *shape))  # of the inverse, around the last column done
     for j in range(size - 1, -1, -1):
         factor = lower[j]
-        solved[j] = scaled[j] - (factor[:, None] * solved[j + 1 : j + 1 + _BAND]).sum(0)
+        solved[j] -= (factor[:, None] * solved[j + 1 : j + 1 + _BAND]).sum(0)
         beside = -(window * factor).sum(1)
-        inverse[j, 0] = 1 / pivots[j] - (factor * beside).sum(0)
-        inverse[j, 1:] = beside
+        inverse[0, j] = 1 / pivots[j] - (factor * beside).sum(0)
+        inverse[1:, j] = beside
         window[1:, 1:] = window[:-1, :-1].copy()
-        window[0] = inverse[j, :-1]
+        window[0] = inverse[:-1, j]
         window[1:, 0] = beside[:-1]
-    mean, ones = solved[:size, 0], solved[:size, 1] * inside
-    share = ridge / normal.sizes
+    mean, ones = solved[:size, 0], solved[:size, 1]
+    share = ridge / normal.sizes[:, None]
     scale = share / (1 - share * ones.sum(0))
     mean = mean + ones * (scale * (ones * normal.right).sum(0))
-    diagonals = np.moveaxis(inverse, 1, 0)
     for k in range(_BAND + 1):
-        diagonals[k, : size - k] += scale * ones[: size - k] * ones[k:]
-    return mean, diagonals
+        inverse[k, : size - k] += scale * ones[: size - k] * ones[k:]
+    return mean, inverse
 
 
 def _weights(t: Array) -> tuple[Array, Array, Array, Array]:
@@ -130,20 +139,38 @@ def _weights(t: Array) -> tuple[Array, Array, Array, Array]:
     return first, second, 1 - first - second - last, last
 
 
-def _eliminated(gram: Array, right: Array, inside: NDArray[np.bool_], ridge: Array) -> tuple[Array, Array, Array]:
-    """Return L without its diagonal (``m x 3 x ...``), D (``m x ...``), and L^-1 of B'y and 1 (``m x 2 x ...``)."""
-    size, shape = len(right), np.broadcast_shapes(right.shape[1:], ridge.shape)
-    band = np.zeros((_BAND + 1, size + _BAND, *shape))
-    band[:, :size] = gram
-    band[0, :size] += np.where(inside, ridge, 1.0)
-    reduced = np.zeros((size + _BAND, 2, *shape))
-    reduced[:size, 0], reduced[:size, 1] = right, inside
-    lower = np.empty((size, _BAND, *shape))
-    for j in range(size):
-        below, factor = band[1:, j], lower[j]
-        np.divide(below, band[0, j], out=factor)
-        band[0, j + 1 : j + 4] -= factor * below
-        band[1, j + 1 : j + 3] -= factor[:2] * below[1:]
-        band[2, j + 1] -= factor[0] * below[2]
-        reduced[j + 1 : j + 4] -= factor[:, None] * reduced[j]
-    return lower, band[0, :size], reduced[:size]
+def _eliminated(normal: Normal, ridge: Array) -> Iterator[tuple[int, slice, Array, Array, Array]]:
+    """Yield what A = L D L' has in some columns at a time, ``c``, for the densities that have these, and ``r`` ridges.
+
+    These are the first such density, the columns, and of all densities from there on D (``c x k x B x r``), L below the
+    diagonal (``c x 3 x k x B x r``), and L^-1 of B'y and of 1 in these rows (``c x 2 x k x B x r``). What a density
+    does not have is that of the identity. The arrays are written over afterwards, so that little memory is in use.
+
+    Args:
+        ridge: what fits ``k x B x r``.
+    """
+    size, inside = len(normal.right), normal.inside[..., None]
+    shape = np.broadcast_shapes((len(normal.sizes), len(normal.square), 1), ridge.shape)
+    # the columns of a turn, and the three after them, which these change
+    band, reduced = np.zeros((_BAND + 1, _TURN + _BAND, *shape)), np.zeros((_TURN + _BAND, 2, *shape))
+    lower = np.empty((_TURN, _BAND, *shape))
+    known = 0
+    for start in range(0, size, _TURN):
+        first = int(inside[start].argmax())
+        end = min(start + _TURN + _BAND, size)
+        new, place = slice(known, end), slice(known - start, end - start)
+        band[:, place] = normal.gram[:, new, ..., None]
+        band[0, place] += np.where(inside[new], ridge, 1.0)
+        reduced[place, 0], reduced[place, 1] = normal.right[new, ..., None], inside[new]
+        known, columns = end, slice(start, min(start + _TURN, size))
+        active, solved, factors = band[:, :, first:], reduced[:, :, first:], lower[:, :, first:]
+        count = columns.stop - start
+        for j in range(count):
+            below, factor = active[1:, j], factors[j]
+            np.divide(below, active[0, j], out=factor)
+            active[0, j + 1 : j + 4] -= factor * below
+            active[1, j + 1 : j + 3] -= factor[:2] * below[1:]
+            active[2, j + 1] -= factor[0] * below[2]
+            solved[j + 1 : j + 4] -= factor[:, None] * solved[j]
+        yield first, columns, active[0, :count], factors[:count], solved[:count]
+        band[:, :_BAND], reduced[:_BAND] = band[:, _TURN:], reduced[_TURN:]

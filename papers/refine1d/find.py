@@ -146,8 +146,8 @@ def draw(above: Axes, below: Axes, x: ArrayLike, y: ArrayLike, minimum: Minimum)
     for middle in minimum.grid[1:-1]:
         edges.append(2 * middle - edges[-1])
     first = np.arange(0, len(edges) - 1, -(-(len(edges) - 1) // BARS))  # cell of each bar
-    mass, edges = np.add.reduceat(minimum.probability[1:-1], first), np.asarray(edges)[[*first, -1]]
-    below.stairs(mass / np.diff(edges), edges, color=PALETTE[1], alpha=0.6, fill=True)
+    mass, sides = np.add.reduceat(minimum.probability[1:-1], first), np.asarray(edges)[[*first, -1]]
+    below.stairs(mass / np.diff(sides), sides, color=PALETTE[1], alpha=0.6, fill=True)
     for end in (0, -1):
         if minimum.probability[end] > 0.005:
             place, text = minimum.grid[end], f"{100 * minimum.probability[end]:.0f}% at the end"

@@ -8,6 +8,7 @@ exactly, up to rounding, at the cost of one pass.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -25,6 +26,7 @@ CELLS = 16  # of the answer, a node
 CURVES = ("curve", "log_deviation", "log_noise")
 CRPS_WEIGHT, CURVE_WEIGHT, NOISE_WEIGHT = 5.0, 0.1, 0.1  # in the loss
 LEAST_LOG_DEVIATION = -5.0
+_ROWS = 64  # sample sets at a time, at most, so that they stay in the cache; in equal parts, for the same bits
 
 
 @dataclass(frozen=True)
@@ -186,7 +188,8 @@ class LearnedPosterior(nn.Module):
         Raises:
             ValueError: as `features` and `Positions.within`.
         """
-        return Positions.of_logits(self(self.features(x, y)).logits).within(window)
+        parts = self.features(x, y).tensor_split(max(1, math.ceil(len(x) / _ROWS)))
+        return Positions.of_logits(torch.cat([self(part).logits for part in parts])).within(window)
 
     @torch.no_grad()
     def _initialise(self, seed: int) -> None:

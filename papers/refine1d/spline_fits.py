@@ -27,7 +27,7 @@ _LEAST_VARIANCE = 1e-5  # of the noise; that of y is 1
 _LEAST_DEVIATION = 1e-6  # squared, of what is said of the function
 _STEP = 1e-4  # of the difference that gives slopes
 _FAR = 50.0  # log likelihoods that are lower than the best by this are alike
-_ROWS = 32  # sample sets at a time, so that what they take stays in the cache
+_ROWS = 96  # sample sets at a time, so that what they take stays in the cache
 
 
 class SplineFits(nn.Module):
@@ -85,13 +85,14 @@ class SplineFits(nn.Module):
         log_noise = torch.from_numpy(np.take_along_axis(noises, best[..., None], 2))  # B x densities x 1
         # of the mean likelihood of all ratios; densities are as likely as if the distance of the knots is log-uniform
         likelihood = torch.from_numpy(evidences).logsumexp(2) - torch.from_numpy(np.log(_INTERVALS))
-        value, slope = _at_nodes(mean, self.curves).chunk(2, 2)  # B x densities x nodes
+        curves = _at_nodes(mean, self.curves)  # B x densities x 2 nodes, values and slopes
         variance = _at_nodes(diagonals.reshape(-1, *mean.shape[1:]), self.products) * log_noise.exp()
 
         grouped = torch.where(self.groups > 0, likelihood[:, None], -torch.inf)  # B x groups x densities
         of_group = grouped.logsumexp(2)
         share, share_of_all = (grouped - of_group[..., None]).exp(), of_group.softmax(1)[:, None]
-        value, slope, square = (share @ torch.cat([value, slope, variance + value.square()], 2)).chunk(3, 2)
+        value, slope = (share @ curves).chunk(2, 2)
+        square = share @ (variance + curves[..., :NODES].square())
         all_value, all_square = (share_of_all @ torch.cat([value, square], 2)).chunk(2, 2)
         below = (of_group.amax(1, keepdim=True) - of_group).clamp_max(_FAR).log1p()
         everywhere = torch.cat([(share @ log_noise).squeeze(2) / 4, below], 1)
@@ -105,8 +106,8 @@ class SplineFits(nn.Module):
 
 
 def _at_nodes(coefficients: np.ndarray, basis: Tensor) -> Tensor:
-    """Return ``B x densities x nodes`` from coefficients ``m x B x densities`` and basis ``densities x m x nodes``."""
-    return (torch.from_numpy(coefficients).permute(2, 1, 0) @ basis).transpose(0, 1)
+    """Return ``B x densities x nodes`` from coefficients ``m x densities x B`` and basis ``densities x m x nodes``."""
+    return (torch.from_numpy(coefficients).permute(1, 2, 0) @ basis).transpose(0, 1)
 
 
 def _log_deviation(variance: Tensor) -> Tensor:

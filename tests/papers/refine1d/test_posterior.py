@@ -183,12 +183,12 @@ def test_elimination_in_bands_is_that_of_whole_matrices(n):
             basis = BSpline.design_matrix(x[row], np.arange(-3, m + 1) / (m - 3), 3).toarray()
             precision = basis.T @ basis + ratio**2 * (np.eye(m) - 1 / m)
             inverse = np.linalg.inv(precision)
-            np.testing.assert_allclose(mean[:m, row, k], inverse @ basis.T @ y[row], rtol=1e-6, atol=1e-8)
-            assert (mean[m:, row, k] == 0).all()
+            np.testing.assert_allclose(mean[:m, k, row], inverse @ basis.T @ y[row], rtol=1e-6, atol=1e-8)
+            assert (mean[m:, k, row] == 0).all()
             for diagonal in range(4):
                 expected = np.diagonal(inverse, -diagonal)
                 np.testing.assert_allclose(
-                    diagonals[diagonal, : m - diagonal, row, k], expected, rtol=1e-6, atol=1e-8 * abs(inverse).max()
+                    diagonals[diagonal, : m - diagonal, k, row], expected, rtol=1e-6, atol=1e-8 * abs(inverse).max()
                 )
             left = (y[row] @ y[row] - y[row] @ basis @ inverse @ basis.T @ y[row]) / n + 1e-5
             assert noises[row, k, number] == pytest.approx(math.log(left), rel=1e-6)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ sys.path.append(str(Path(__file__).parent / "smoke"))
 from smoke_clone import SmokeClone
 
 from common.optimizers import minimize
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # the background jobs of a shell ignore it; tests interrupt
 
 
 @pytest.fixture(scope="session")
